@@ -1,0 +1,60 @@
+"""molft: how a chemical language model is fine-tuned, how its data are chosen, what parameter-efficient methods cost.
+
+The functions that the notebooks use most are found here; everything else in the modules, one idea each.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .checkpoints import load_model, load_tokenizer
+from .data import Split, length_study, load_lipophilicity, load_secondary, overlap, split
+from .errors import CheckpointError, DataError, DivergenceError, MolftError, SettingsError
+from .evaluate import Scores, beside_report, evaluate, paired_difference, scores
+from .finetune import Fit, finetune, pretrain_mlm
+from .predict import predict
+from .settings import Settings, settings
+from .tables import token_lengths
+
+try:
+    __version__ = version("molft")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergenceError",
+    "Fit",
+    "MolftError",
+    "Scores",
+    "Settings",
+    "SettingsError",
+    "Split",
+    "beside_report",
+    "evaluate",
+    "finetune",
+    "length_study",
+    "load_lipophilicity",
+    "load_model",
+    "load_secondary",
+    "load_tokenizer",
+    "overlap",
+    "paired_difference",
+    "predict",
+    "pretrain_mlm",
+    "scores",
+    "settings",
+    "split",
+    "token_lengths",
+    "versions",
+]
+
+
+def versions(cfg: Settings) -> str:
+    """One line for the top of a notebook: profile, versions, device."""
+    import platform
+
+    import torch
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "rdkit"))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return f"profile {cfg.profile} · molft {__version__}, Python {platform.python_version()}, {packages} · {device}"

@@ -1,0 +1,26 @@
+"""Checks of the notebooks' exercises: a hint while the answer is missing or wrong, a word when it is right."""
+
+from typing import Any
+
+import numpy as np
+
+
+def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> bool:
+    """Compare an answer with the expected one, print what to do, and return whether it is right.
+
+    Parameters
+    ----------
+    answer
+        ``...`` while the exercise is open.
+    tolerance
+        Largest allowed difference, in the answer's own unit; arrays are compared element by element.
+    """
+    if answer is ...:
+        print(f"Still open. Hint: {hint}")
+        return False
+    try:
+        right = np.allclose(np.asarray(answer, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=tolerance)
+    except (TypeError, ValueError):
+        right = answer == expected
+    print("Right." if right else f"Not yet. Hint: {hint}")
+    return bool(right)

@@ -1,0 +1,21 @@
+"""The package's own exceptions: each message names the file, the row and the remedy."""
+
+
+class MolftError(Exception):
+    """Base class of every error that the package raises on purpose."""
+
+
+class DataError(MolftError, ValueError):
+    """A table, a row or a molecule that cannot be used as it stands."""
+
+
+class SettingsError(MolftError, ValueError):
+    """An unknown profile or setting, or a value outside its range."""
+
+
+class CheckpointError(MolftError, OSError):
+    """A checkpoint that is missing, damaged or does not fit the model."""
+
+
+class DivergenceError(MolftError, ArithmeticError):
+    """A numerical procedure that left the finite numbers."""

@@ -1,0 +1,155 @@
+"""How good a prediction is, how sure that is, and what the report says beside it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel
+
+from .data import DATA_FOLDER
+from .errors import DataError
+from .predict import predict
+
+N_BOOTSTRAP = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Errors of a prediction on n molecules.
+
+    ``rmse`` and ``mae`` are in logD, ``interval`` is the 95 % bootstrap interval of the RMSE over molecules: it says
+    how far the figure would move with other test molecules, not with another training seed.
+    """
+
+    rmse: float
+    mae: float
+    r2: float
+    interval: tuple[float, float]
+    n: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"RMSE {self.rmse:.3f} [{low:.3f}, {high:.3f}] logD, MAE {self.mae:.3f}, R² {self.r2:.3f}, n = {self.n}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """RMSE of a minus RMSE of b on the same molecules, with its 95 % paired bootstrap interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse" or "no difference shown", speaking of a against b."""
+        low, high = self.interval
+        return "better" if high < 0 else "worse" if low > 0 else "no difference shown"
+
+    def __str__(self) -> str:
+        return f"{self.value:+.3f} [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}] logD: {self.verdict}"
+
+
+def scores(labels: Sequence[float], predictions: Sequence[float], seed: int = 0) -> Scores:
+    """RMSE with its interval, MAE and R² of predictions [n] against labels [n].
+
+    Raises
+    ------
+    DataError
+        If the lengths differ or a value is not finite.
+    """
+    labels, error = _errors(labels, predictions)
+    resampled = np.sqrt((error**2)[_resamples(len(error), seed)].mean(axis=1))
+    spread = ((labels - labels.mean()) ** 2).sum()
+    return Scores(
+        rmse=float(np.sqrt((error**2).mean())),
+        mae=float(np.abs(error).mean()),
+        r2=float(1 - (error**2).sum() / spread) if spread else float("nan"),
+        interval=_interval(resampled),
+        n=len(error),
+    )
+
+
+def evaluate(model: PreTrainedModel, table: pd.DataFrame) -> Scores:
+    """Scores of a model's predictions on a table."""
+    return scores(table["label"], predict(model, table["smiles"]))
+
+
+def paired_difference(
+    labels: Sequence[float], a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], seed: int = 0
+) -> Difference:
+    """Is a better than b? Paired bootstrap over test molecules, and over seeds where there are several.
+
+    Parameters
+    ----------
+    labels [n]
+    a, b : [n] or [n_seeds, n]
+        Predictions. The RMSE of each seed is taken by itself, then averaged; run k of a is paired with run k of b.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ or a value is not finite.
+    """
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    if a.shape != b.shape:
+        raise DataError(f"predictions of shapes {a.shape} and {b.shape} cannot be paired")
+    squares = [np.stack([_errors(labels, run)[1] ** 2 for run in runs]) for runs in (a, b)]
+    rng = np.random.default_rng(seed)
+    molecules = _resamples(a.shape[1], seed)
+    differences = np.empty(N_BOOTSTRAP)
+    for i, chosen in enumerate(molecules):
+        runs = rng.integers(len(a), size=len(a))
+        first, second = (np.sqrt(s[np.ix_(runs, chosen)].mean(axis=1)).mean() for s in squares)
+        differences[i] = first - second
+    first, second = (np.sqrt(s.mean(axis=1)).mean() for s in squares)
+    return Difference(float(first - second), _interval(differences))
+
+
+def _errors(labels: Sequence[float], predictions: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    labels, predictions = np.asarray(labels, dtype=float), np.asarray(predictions, dtype=float)
+    if labels.shape != predictions.shape or labels.ndim != 1 or not len(labels):
+        raise DataError(f"labels have shape {labels.shape}, predictions {predictions.shape}; both must be [n], n > 0")
+    bad = np.flatnonzero(~np.isfinite(labels) | ~np.isfinite(predictions))
+    if len(bad):
+        raise DataError(f"label or prediction {bad[0]} is not finite ({len(bad)} in all); training may have diverged")
+    return labels, predictions - labels
+
+
+def _resamples(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(n, size=(N_BOOTSTRAP, n))
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def report() -> dict:
+    """The report's tables, as ``data/report.json`` holds them."""
+    return json.loads((DATA_FOLDER / "report.json").read_text(encoding="utf-8"))
+
+
+def beside_report(table: str, ours: Mapping[str, Scores]) -> pd.DataFrame:
+    """Our test RMSE beside the report's.
+
+    Parameters
+    ----------
+    table
+        A key of ``data/report.json``, for instance "table1".
+    ours
+        Row name -> scores. Rows that the report lacks stay empty on its side; rows that we lack, on ours.
+    """
+    theirs = report()[table]["rows"]
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    rows = {
+        name: {
+            "report": theirs.get(name, np.nan),
+            "ours": ours[name].rmse if name in ours else np.nan,
+            "95 % interval": "[{:.3f}, {:.3f}]".format(*ours[name].interval) if name in ours else "",
+        }
+        for name in names
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.rename_axis(index="test RMSE / logD")

@@ -1,0 +1,113 @@
+"""The stages that several notebooks share: the split, the baseline, the MLM fine-tuning, and the model after it.
+
+Each stage is stored under its inputs (:mod:`molft_utils.stages`), so a model trained in one notebook is loaded in the
+next.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from transformers import PreTrainedModel, set_seed
+
+from . import stages
+from .checkpoints import XL_REVISION, load_model, locate
+from .data import DATA_FOLDER, Split, load_lipophilicity, split
+from .finetune import Fit, finetune, pretrain_mlm
+from .settings import Settings
+
+
+@dataclasses.dataclass
+class StagedFit(Fit):
+    """A Fit that lies on disk: ``folder`` holds the model, ``reused`` says that it was made earlier."""
+
+    folder: Path
+    reused: bool
+
+    @property
+    def note(self) -> str:
+        """One sentence for the notebook: made now or earlier, how many epochs, how long."""
+        when = "made earlier, loaded now" if self.reused else "made now"
+        return f"{when}: {len(self.history)} epochs in {self.seconds:.0f} s"
+
+
+def tables(settings: Settings) -> Split:
+    """The split of the settings; with ``limit``, the first so many molecules of each part."""
+    parts = split(load_lipophilicity(), settings.split_method, settings.split_seed)
+    return Split(*(part.head(settings.limit) for part in (parts.train, parts.validation, parts.test)))
+
+
+def baseline(settings: Settings) -> StagedFit:
+    """Regression fine-tuning straight from the checkpoint."""
+    return _regression("baseline", settings, settings.checkpoint, {})
+
+
+def mlm(settings: Settings) -> StagedFit:
+    """Masked-language-model fine-tuning on the SMILES of the training and validation splits, as the report does.
+
+    No label and no test molecule takes part, and no epoch is chosen: the last one counts.
+    """
+
+    def fit(folder: Path) -> Fit:
+        parts = tables(settings)
+        set_seed(settings.seed)
+        model = load_model(settings.checkpoint, task="mlm")
+        return pretrain_mlm(model, [*parts.train["smiles"], *parts.validation["smiles"]], settings, output_dir=folder)
+
+    unused = ("learning_rate", "batch_size", "epochs", "standardise", "randomise", "n_random", "dropout", "head")
+    return _staged("mlm", _inputs(settings, unused), fit, settings, task="mlm")
+
+
+def after_mlm(settings: Settings) -> StagedFit:
+    """Regression fine-tuning from the encoder that :func:`mlm` made."""
+    start = mlm(settings)
+    return _regression("after-mlm", settings, start.folder, {"start": start.folder.name})
+
+
+def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
+    """The largest change of any weight between the start of :func:`baseline` and ``model``, in the weights' unit."""
+    set_seed(settings.seed)
+    start = dict(load_model(settings.checkpoint, head=settings.head).named_parameters())
+    return max(float((after - start[name]).abs().max()) for name, after in model.named_parameters())
+
+
+def describe(settings: Settings) -> dict:
+    """Everything a run of these settings depends on, for a result's record."""
+    return _inputs(settings, ())
+
+
+def _regression(name: str, settings: Settings, start: str | Path, inputs: dict) -> StagedFit:
+    def fit(folder: Path) -> Fit:
+        parts = tables(settings)
+        set_seed(settings.seed)  # the head's initial weights
+        model = load_model(start, head=settings.head)
+        return finetune(model, parts.train, parts.validation, settings, folder)
+
+    unused = ("mlm_learning_rate", "mlm_batch_size", "mlm_epochs")
+    return _staged(name, {**_inputs(settings, unused), **inputs}, fit, settings, task="regression")
+
+
+def _inputs(settings: Settings, unused: tuple[str, ...]) -> dict:
+    """What a fit depends on: the settings that it reads, the data, the checkpoint and the package's version."""
+    values = {name: value for name, value in settings.asdict().items() if name not in (*unused, "profile")}
+    name, _ = locate(settings.checkpoint)
+    weights = XL_REVISION if settings.checkpoint == "xl" else stages.file_hash(Path(name) / "model.safetensors")
+    data = stages.file_hash(DATA_FOLDER / "lipophilicity.csv")
+    return {**values, "weights": weights, "data": data, "molft": version("molft")}
+
+
+def _staged(name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str) -> StagedFit:
+    def compute(folder: Path) -> dict:
+        made = fit(folder / "training")
+        made.model.save_pretrained(folder)
+        stages.write_atomically(folder / "history.csv", made.history.to_csv(index=False))
+        shutil.rmtree(folder / "training")  # the Trainer's checkpoints have done their work
+        return {"seconds": made.seconds}
+
+    result = stages.run_stage(name, inputs, compute)
+    model = load_model(result.folder, task=task, head=settings.head)
+    history = pd.read_csv(result.folder / "history.csv")
+    return StagedFit(model, history, result.record["seconds"], result.folder, result.reused)

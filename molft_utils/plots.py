@@ -1,0 +1,134 @@
+"""Figures: one look, every axis with its unit, a text alternative for each, and a file in ``figures/``."""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import display
+from matplotlib.figure import Figure
+from rdkit import Chem
+from rdkit.Chem.Draw import rdMolDraw2D
+
+FIGURES = Path(os.environ.get("MOLFT_FIGURES", Path(__file__).resolve().parents[1] / "figures"))
+
+#: Okabe and Ito's palette, which stays apart for every kind of colour vision.
+COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#999999", report="#CC79A7")
+
+
+def use_style() -> None:
+    """Set the look that every figure shares."""
+    sns.set_theme(context="notebook", style="ticks", palette=list(COLOURS.values()))
+    matplotlib.rcParams.update(
+        {
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "figure.constrained_layout.use": True,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with a row of axes; sizes in inches."""
+    use_style()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def show(figure: Figure, name: str, alt: str) -> None:
+    """Write ``figures/<name>.png`` and show the figure with its text alternative."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    show_png(buffer.getvalue(), name, alt)
+
+
+def show_png(png: bytes, name: str, alt: str) -> None:
+    """Write and show a finished picture."""
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    temporary = FIGURES / f".{name}.{os.getpid()}"
+    temporary.write_bytes(png)
+    os.replace(temporary, FIGURES / f"{name}.png")
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
+    """Draw molecules in a grid, a legend under each."""
+    rows = -(-len(smiles) // per_row)
+    width, height = 230, 200
+    drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * rows, width, height)
+    drawer.drawOptions().legendFontSize = 18
+    molecules = [Chem.MolFromSmiles(s) for s in smiles]
+    drawer.DrawMolecules(molecules, legends=list(legends))
+    drawer.FinishDrawing()
+    show_png(drawer.GetDrawingText(), name, alt)
+
+
+def learning_curve(history: pd.DataFrame, name: str, title: str, references: Mapping[str, float] | None = None) -> None:
+    """Train and validation loss an epoch (the report's Figures 1 and 2), the kept epoch marked.
+
+    Parameters
+    ----------
+    history
+        ``epoch``, ``train_loss``, ``validation_loss``; losses in logD².
+    references
+        Label -> loss of something to compare with, drawn as horizontal lines.
+    """
+    figure, (axes,) = new_figure()
+    axes.plot(history["epoch"], history["train_loss"], "o-", color=COLOURS["train"], label="training (mean over the epoch)")
+    axes.plot(history["epoch"], history["validation_loss"], "s--", color=COLOURS["validation"], label="validation")
+    best = history.loc[history["validation_loss"].idxmin()]
+    axes.plot(best["epoch"], best["validation_loss"], "o", ms=15, mfc="none", color="black", label="kept epoch")
+    for label, value in (references or {}).items():
+        axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
+        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9, color="#555555")
+    axes.set(xlabel="epoch", ylabel="mean squared error / logD²", title=title, ylim=(0, None))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.legend()
+    losses = ", ".join(f"{value:.2f}" for value in history["validation_loss"])
+    show(figure, name, f"{title}: losses against the epoch. Validation losses in logD²: {losses}.")
+
+
+def predicted_against_measured(labels: Sequence[float], predictions: Sequence[float], name: str, title: str) -> None:
+    """Scatter of predictions against labels, both in logD, with the line of equality."""
+    figure, (axes,) = new_figure(4.6, 4.4)
+    axes.plot(labels, predictions, ".", alpha=0.4, color=COLOURS["test"])
+    ends = [min(labels), max(labels)]
+    axes.plot(ends, ends, color="black", lw=1)
+    axes.set(xlabel="measured logD", ylabel="predicted logD", title=title, aspect="equal")
+    r = np.corrcoef(labels, predictions)[0, 1]
+    show(figure, name, f"{title}: predicted against measured logD of {len(labels)} molecules, correlation {r:.2f}.")
+
+
+def intervals(rows: Mapping[str, tuple[float, float, float]], name: str, title: str, report: Mapping[str, float] | None = None) -> None:
+    """A point and a 95 % interval for each row (test RMSE in logD), the report's figures as crosses.
+
+    Parameters
+    ----------
+    rows
+        Name -> (value, low, high).
+    report
+        Name -> the report's value, for the rows that it has.
+    """
+    figure, (axes,) = new_figure(7.2, 0.9 + 0.42 * len(rows))
+    positions = np.arange(len(rows))[::-1]
+    for y, (row, (value, low, high)) in zip(positions, rows.items(), strict=True):
+        axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=COLOURS["train"])
+        if report and row in report:
+            axes.plot(report[row], y, "X", ms=9, color=COLOURS["report"])
+    axes.plot([], [], "o", color=COLOURS["train"], label="ours, 95 % interval over test molecules")
+    if report:
+        axes.plot([], [], "X", ms=9, color=COLOURS["report"], label="report")
+    axes.set_yticks(positions, list(rows))
+    axes.set(xlabel="test RMSE / logD", title=title, xlim=(0, None), ylim=(-0.6, len(rows) - 0.4))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0))
+    values = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
+    show(figure, name, f"{title}. Test RMSE in logD: {values}.")

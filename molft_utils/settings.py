@@ -1,0 +1,152 @@
+"""One frozen dataclass holds every setting; four named profiles fill it.
+
+======== ========== ======================================================================================
+profile  checkpoint for
+======== ========== ======================================================================================
+smoke    mini       tests: the same code on few molecules, a minute for each notebook
+class    mini       a lecture without a GPU or a network: the full data in a few minutes
+report   xl         the report's settings to the letter: learning rate 1e-7, raw labels, SMILES as they stand
+best     xl         the best known settings, on a T4; with ``checkpoint="mini"`` the mini's best known ones
+======== ========== ======================================================================================
+"""
+
+import dataclasses
+import os
+
+import torch
+
+from .errors import SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of one run. Units: learning rates per step, losses in squared standard deviations of the labels
+    (in squared logD where ``standardise`` is off), lengths in tokens.
+
+    Parameters
+    ----------
+    profile : str
+        Name of the profile the settings started from.
+    checkpoint : str
+        "mini", "xl" or a folder.
+    head : {"linear", "published"}
+    split_method : {"random", "scaffold"}
+    split_seed : int
+    limit : int or None
+        Use only the first so many molecules of each part of the split (tests).
+    canonical : bool
+        Rewrite SMILES in RDKit's canonical form, in which the checkpoints were pretrained.
+    standardise : bool
+        Train on labels with the training split's mean and standard deviation taken out.
+    learning_rate, batch_size, epochs, weight_decay, warmup, dropout
+        Regression fine-tuning: AdamW with linear decay; ``warmup`` is a share of the steps. ``dropout`` None keeps
+        the checkpoint's own.
+    patience, min_delta
+        Early stopping: epochs without an improvement of the validation loss by ``min_delta``.
+    randomise : float
+        Share of the molecules that an epoch shows as a random SMILES instead of the canonical one.
+    n_random : int
+        Random SMILES averaged, with the canonical one, at prediction.
+    mlm_learning_rate, mlm_batch_size, mlm_epochs
+        Masked-language-model fine-tuning.
+    max_tokens : int
+        Longer molecules are cut (3 of 4,200 at 128).
+    precision : {"auto", "fp32", "fp16", "bf16"}
+        "auto": on CUDA fp16 below compute capability 8 and bf16 from there; bf16 on CPUs with the instructions for it.
+    seed : int
+        Of the head's initial weights, the order of the molecules, dropout and masking.
+    """
+
+    profile: str
+    checkpoint: str = "mini"
+    head: str = "linear"
+    split_method: str = "random"
+    split_seed: int = 42
+    limit: int | None = None
+    canonical: bool = True
+    standardise: bool = True
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    epochs: int = 8
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    dropout: float | None = None
+    patience: int = 5
+    min_delta: float = 0.001
+    randomise: float = 0.0
+    n_random: int = 0
+    mlm_learning_rate: float = 5e-4
+    mlm_batch_size: int = 32
+    mlm_epochs: int = 3
+    max_tokens: int = 128
+    precision: str = "auto"
+    seed: int = 0
+
+    def replace(self, **changes) -> "Settings":
+        """A copy with some settings changed; unknown names raise."""
+        return _checked(self, changes)
+
+    def asdict(self) -> dict:
+        """All settings, as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+
+PROFILES = {
+    "smoke": dict(limit=48, epochs=2, mlm_epochs=1, batch_size=16, mlm_batch_size=16, precision="fp32"),
+    "class": dict(precision="fp32"),
+    "report": dict(
+        checkpoint="xl",
+        canonical=False,
+        standardise=False,
+        learning_rate=1e-7,
+        batch_size=16,
+        epochs=20,
+        weight_decay=0.0,
+        warmup=0.0,
+        mlm_learning_rate=1e-7,
+        mlm_batch_size=16,
+        mlm_epochs=10,
+    ),
+    "best": dict(checkpoint="xl", learning_rate=3e-5, epochs=20, mlm_learning_rate=3e-5, mlm_epochs=5),
+}
+
+#: What `settings("best", checkpoint="mini")` changes: chosen on the validation split, see data/molformer-mini/README.md.
+BEST_MINI = dict(learning_rate=1e-3, epochs=30, patience=8, randomise=0.5, n_random=8, dropout=0.1, precision="fp32")
+
+
+def settings(profile: str | None = None, **overrides) -> Settings:
+    """Settings of a profile, with single ones overridden.
+
+    Parameters
+    ----------
+    profile
+        "smoke", "class", "report" or "best". None takes the environment variable ``MOLFT_PROFILE``; without it,
+        "best" where there is a CUDA device and "class" elsewhere.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown profile or setting, naming the known ones, and for values that make no sense.
+    """
+    if profile is None:
+        profile = os.environ.get("MOLFT_PROFILE") or ("best" if torch.cuda.is_available() else "class")
+    if profile not in PROFILES:
+        raise SettingsError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
+    values = dict(PROFILES[profile])
+    if profile == "best" and overrides.get("checkpoint") == "mini":
+        values.update(BEST_MINI)
+    return _checked(Settings(profile, **values), overrides)
+
+
+def _checked(base: Settings, changes: dict) -> Settings:
+    known = [field.name for field in dataclasses.fields(Settings)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}")
+    made = dataclasses.replace(base, **changes)
+    for name in ("learning_rate", "batch_size", "epochs", "mlm_learning_rate", "mlm_batch_size", "mlm_epochs", "max_tokens"):
+        if not getattr(made, name) > 0:
+            raise SettingsError(f"{name} is {getattr(made, name)!r}; it must be above zero")
+    if made.precision not in ("auto", "fp32", "fp16", "bf16"):
+        raise SettingsError(f"precision is {made.precision!r}; choose auto, fp32, fp16 or bf16")
+    return made

@@ -1,0 +1,87 @@
+"""A stage is a pure function of its inputs whose result lies on disk: run once, free ever after.
+
+A result's folder is named after a fingerprint of the inputs. While a stage works, its folder has a ``.partial``
+ending, and what it finds there from an interrupted run it may use; when it is done the folder is renamed in one step,
+so a result is either whole or absent.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from .errors import CheckpointError
+
+STAGES = Path(os.environ.get("MOLFT_STAGES", Path(__file__).resolve().parents[1] / "runs" / "stages"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Where a stage's files lie, the record it left, and whether it was there already."""
+
+    folder: Path
+    record: dict
+    reused: bool
+
+
+def fingerprint(inputs: dict) -> str:
+    """Sixteen hexadecimal digits that change whenever an input does."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """Sha256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: Path | None = None) -> Result:
+    """Return the result of ``compute(folder)``, running it only where it is not on disk.
+
+    Parameters
+    ----------
+    name
+        Becomes part of the folder's name.
+    inputs
+        Everything the result depends on, as JSON: settings, hashes of files, versions.
+    compute
+        Writes its files into the folder it is given and returns a record (JSON) of what it found. It is called with
+        what an interrupted run left in that folder.
+
+    Raises
+    ------
+    CheckpointError
+        If a finished result is damaged; the message names the folder to delete.
+    """
+    place = (folder or STAGES) / f"{name}-{fingerprint(inputs)}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):  # a second process waits, and finds the result
+        if place.exists():
+            return Result(place, _read_record(place), reused=True)
+        partial = place.with_name(place.name + ".partial")
+        partial.mkdir(exist_ok=True)
+        began = time.perf_counter()
+        record = compute(partial)
+        record = {"inputs": inputs, "stage_seconds": round(time.perf_counter() - began, 1), **record}
+        write_atomically(partial / "record.json", json.dumps(record, indent=1))
+        os.replace(partial, place)
+        return Result(place, record, reused=False)
+
+
+def _read_record(place: Path) -> dict:
+    try:
+        return json.loads((place / "record.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"the stage result {place} is damaged ({error}); delete this folder") from error

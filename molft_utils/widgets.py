@@ -1,0 +1,63 @@
+"""Sliders and menus, each with a static picture beneath it, so that the page reads without a kernel."""
+
+import ipywidgets
+import numpy as np
+from IPython.display import display
+
+from transformers import PreTrainedModel
+
+from . import plots
+from .checkpoints import load_tokenizer
+from .masked import fill_mask
+
+
+def length_slider(lengths: np.ndarray, name: str) -> None:
+    """What a maximum length costs: a slider over the limit, and the same as a picture.
+
+    Parameters
+    ----------
+    lengths : np.ndarray [n]
+        Token counts.
+    name
+        Of the picture's file in ``figures/``.
+    """
+    limits = np.arange(32, 257, 8)
+    cut = np.array([(lengths > limit).sum() for limit in limits])
+    padding = np.array([1 - np.minimum(lengths, limit).sum() / (limit * len(lengths)) for limit in limits])
+
+    def tell(limit: int) -> None:
+        i = int(np.abs(limits - limit).argmin())
+        print(f"{limit} tokens: {cut[i]} of {len(lengths):,} molecules are cut, {padding[i]:.0%} of the rectangle is padding")
+
+    slider = ipywidgets.IntSlider(128, min=32, max=256, step=8, description="limit", continuous_update=False)
+    display(ipywidgets.interactive(tell, limit=slider))
+    figure, (left, right) = plots.new_figure(8.4, 3.2, columns=2)
+    left.semilogy(limits, np.maximum(cut, 0.5), color=plots.COLOURS["train"])
+    left.set(xlabel="limit / tokens", ylabel="molecules cut (log scale)", title="What a limit cuts")
+    right.plot(limits, 100 * padding, color=plots.COLOURS["train"])
+    right.set(xlabel="limit / tokens", ylabel="padding / %", title="Padding if all were as wide as the limit", ylim=(0, 100))
+    for axes in (left, right):
+        axes.axvline(128, color=plots.COLOURS["validation"], ls="--")
+    at = int(np.abs(limits - 128).argmin())
+    plots.show(figure, name, f"Molecules cut and padding against the limit; at 128: {cut[at]} cut, {padding[at]:.0%} padding.")
+
+
+def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
+    """Hide any token of a molecule: a slider over its tokens, and all of them at once as a picture."""
+    tokens = load_tokenizer().tokenize(smiles)
+
+    def guess(position: int) -> None:
+        print(" ".join("<mask>" if i == position else token for i, token in enumerate(tokens)))
+        display(fill_mask(model, smiles, position))
+
+    slider = ipywidgets.IntSlider(0, min=0, max=len(tokens) - 1, description="token", continuous_update=False)
+    display(ipywidgets.interactive(guess, position=slider))
+    guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
+    chances = [float(g.loc[g["right"], "probability"].iloc[0]) for g in guesses]
+    figure, (axes,) = plots.new_figure(0.4 * len(tokens) + 1.5, 3)
+    axes.bar(range(len(tokens)), chances, color=plots.COLOURS["train"])
+    axes.set_xticks(range(len(tokens)), tokens, family="monospace")
+    axes.set(xlabel="the token that is hidden", ylabel="probability of the true token", ylim=(0, 1))
+    axes.set_title("One token hidden at a time: how sure is the model of the right one?")
+    chosen = ", ".join(f"{token} {chance:.2f}" for token, chance in zip(tokens, chances, strict=True))
+    plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {chosen}.")

@@ -1,0 +1,38 @@
+"""Tests run in the smoke profile, without the hub unless it is asked for, on at most two threads."""
+
+import os
+
+os.environ.setdefault("MOLFT_PROFILE", "smoke")
+
+import pytest
+import torch
+
+from molft_utils.molformer import MolformerConfig
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+#: The smallest model that has every part: two layers, two heads, more features than dimensions a head.
+TINY = dict(
+    vocab_size=2362,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    num_random_features=10,
+    num_labels=1,
+)
+
+
+@pytest.fixture
+def tiny() -> MolformerConfig:
+    torch.manual_seed(0)
+    return MolformerConfig(**TINY)
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    """Four random molecules of 9, 7, 5 and 3 tokens."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(4, 60, (4, 9), generator=generator)
+    mask = (torch.arange(9) < torch.tensor([[9], [7], [5], [3]])).long()
+    return {"input_ids": ids.where(mask.bool(), torch.tensor(2)), "attention_mask": mask}
