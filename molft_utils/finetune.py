@@ -152,12 +152,10 @@ def pretrain_mlm(
     """
     if not len(smiles):
         raise DataError("no SMILES to train on")
-    tokenizer = load_tokenizer()
-    if settings.canonical:
-        smiles, validation = ([canonicalise(s) for s in part or ()] for part in (smiles, validation))
-    sets = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)], None
-    if validation:
-        sets = sets[0], masked_examples(validation, settings.max_tokens)
+    rewrite = canonicalise if settings.canonical else str
+    smiles, validation = ([rewrite(s) for s in part] for part in (smiles, () if validation is None else validation))
+    train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
+    validation_set = masked_examples(validation, settings.max_tokens) if validation else None
     plan = dict(
         learning_rate=settings.mlm_learning_rate,
         per_device_train_batch_size=settings.mlm_batch_size,
@@ -166,9 +164,9 @@ def pretrain_mlm(
         warmup_steps=settings.warmup,
         train_sampling_strategy="group_by_length",
     )
-    table = pd.DataFrame({"smiles": [*smiles, *(validation or ())], "label": 0.0})
-    stamp = _stamp(settings, table)
-    return _train(model, *sets, mlm_collator(tokenizer), plan, settings, output_dir, stamp, "masked-language modelling")
+    stamp = _stamp(settings, pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
+    collator = mlm_collator(load_tokenizer())
+    return _train(model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling")
 
 
 def set_dropout(model: PreTrainedModel, p: float) -> None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, set_seed
 from . import stages
 from .checkpoints import XL_REVISION, load_model, locate
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
+from .fingerprints import baseline_predictions
 from .finetune import Fit, finetune, pretrain_mlm
 from .settings import Settings
 
@@ -65,6 +66,19 @@ def after_mlm(settings: Settings) -> StagedFit:
     """Regression fine-tuning from the encoder that :func:`mlm` made."""
     start = mlm(settings)
     return _regression("after-mlm", settings, start.folder, {"start": start.folder.name})
+
+
+def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
+    """Test predictions of the models that set the bar, a column a model (:mod:`molft_utils.fingerprints`)."""
+
+    def compute(folder: Path) -> dict:
+        made = pd.DataFrame(baseline_predictions(tables(settings)))
+        stages.write_atomically(folder / "predictions.csv", made.to_csv(index=False))
+        return {}
+
+    wanted = ("split_method", "split_seed", "limit", "data", "molft")
+    inputs = {name: value for name, value in describe(settings).items() if name in wanted}
+    return pd.read_csv(stages.run_stage("fingerprints", inputs, compute).folder / "predictions.csv")
 
 
 def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
