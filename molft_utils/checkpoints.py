@@ -116,5 +116,7 @@ def load_model(
         raise CheckpointError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(("classifier.", "lm_head.")))
     if missing or report["mismatched_keys"]:
-        raise CheckpointError(f"{name} does not fit the model: missing {missing[:3]}, mismatched {report['mismatched_keys']}")
+        raise CheckpointError(
+            f"{name} does not fit the model: missing {missing[:3]}, mismatched {report['mismatched_keys']}"
+        )
     return model.eval()

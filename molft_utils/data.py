@@ -115,7 +115,9 @@ def _cut_molecules(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
 
 def _cut_scaffolds(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Deal whole scaffolds out in random order until the share is full; one that would overflow it is passed over."""
-    rows = pd.Series(np.arange(len(table))).groupby(pd.factorize(pd.Series(map(scaffold, table["smiles"])))[0]).apply(list)
+    rows = (
+        pd.Series(np.arange(len(table))).groupby(pd.factorize(pd.Series(map(scaffold, table["smiles"])))[0]).apply(list)
+    )
     size, taken = round(share * len(table)), []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         if len(taken) + len(rows[i]) <= size:

@@ -30,6 +30,7 @@ from .predict import randomised, tokenise
 from .settings import Settings
 from .tables import canonicalise
 
+
 @dataclasses.dataclass
 class Fit:
     """A trained model (best epoch restored, eval mode), its history and its wall-clock time.
@@ -115,7 +116,11 @@ def finetune(
     """
     _require_rows(train, validation)
     config = model.config
-    config.canonical_smiles, config.max_tokens, config.n_random = settings.canonical, settings.max_tokens, settings.n_random
+    config.canonical_smiles, config.max_tokens, config.n_random = (
+        settings.canonical,
+        settings.max_tokens,
+        settings.n_random,
+    )
     config.label_mean = float(train["label"].mean()) if settings.standardise else 0.0
     config.label_std = float(train["label"].std(ddof=0)) or 1.0 if settings.standardise else 1.0
     train, validation = (_prepared(table, settings) for table in (train, validation))
@@ -166,7 +171,9 @@ def pretrain_mlm(
     )
     stamp = _stamp(settings, pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
     collator = mlm_collator(load_tokenizer())
-    return _train(model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling")
+    return _train(
+        model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling"
+    )
 
 
 def set_dropout(model: PreTrainedModel, p: float) -> None:
@@ -237,7 +244,9 @@ def _history(log: list[dict]) -> pd.DataFrame:
     rows: dict[int, dict] = {}
     for entry in log:
         row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
-        row.update({new: entry[old] for old, new in (("loss", "train_loss"), ("eval_loss", "validation_loss")) if old in entry})
+        row.update(
+            {new: entry[old] for old, new in (("loss", "train_loss"), ("eval_loss", "validation_loss")) if old in entry}
+        )
     return pd.DataFrame(list(rows.values()))
 
 
@@ -246,7 +255,9 @@ def _resume_point(folder: Path, stamp: dict) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
     if record.exists() and json.loads(record.read_text()) != stamp:
-        raise CheckpointError(f"{folder} holds a run with other settings or data; choose another output_dir or delete it")
+        raise CheckpointError(
+            f"{folder} holds a run with other settings or data; choose another output_dir or delete it"
+        )
     record.write_text(json.dumps(stamp, indent=1))
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:

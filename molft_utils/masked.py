@@ -17,7 +17,7 @@ from .errors import DataError
 from .predict import length_batches, tokenise
 from .tables import MAX_TOKENS
 
-#: Share of the tokens that are predicted; of these 80 % become <mask>, 10 % another token, 10 % stay (Devlin et al. 2019).
+#: Share of the tokens that are predicted; 80 % of these become <mask>, 10 % another token (Devlin et al. 2019).
 MASKED_SHARE = 0.15
 
 

@@ -78,7 +78,9 @@ class MolformerConfig(PreTrainedConfig):
         **kwargs,
     ):
         if hidden_size % (2 * num_attention_heads):
-            raise ValueError(f"hidden_size {hidden_size} is not an even multiple of num_attention_heads {num_attention_heads}")
+            raise ValueError(
+                f"hidden_size {hidden_size} is not an even multiple of num_attention_heads {num_attention_heads}"
+            )
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers

@@ -84,7 +84,9 @@ def unwanted(notebook: nbformat.NotebookNode) -> list[str]:
     found = []
     for i, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            text = output.get("text", "") + "".join(str(v) for k, v in output.get("data", {}).items() if "image" not in k)
+            text = output.get("text", "") + "".join(
+                str(v) for k, v in output.get("data", {}).items() if "image" not in k
+            )
             found += [f"cell {i}: {match.group()}" for match in UNWANTED.finditer(text)]
     return found
 

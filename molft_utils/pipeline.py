@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, set_seed
 from . import stages
 from .checkpoints import XL_REVISION, load_model, locate
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
-from .fingerprints import baseline_predictions
 from .finetune import Fit, finetune, pretrain_mlm
+from .fingerprints import baseline_predictions
 from .settings import Settings
 
 

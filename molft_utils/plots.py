@@ -83,13 +83,17 @@ def learning_curve(history: pd.DataFrame, name: str, title: str, references: Map
         Label -> loss of something to compare with, drawn as horizontal lines.
     """
     figure, (axes,) = new_figure()
-    axes.plot(history["epoch"], history["train_loss"], "o-", color=COLOURS["train"], label="training (mean over the epoch)")
+    axes.plot(
+        history["epoch"], history["train_loss"], "o-", color=COLOURS["train"], label="training (mean over the epoch)"
+    )
     axes.plot(history["epoch"], history["validation_loss"], "s--", color=COLOURS["validation"], label="validation")
     best = history.loc[history["validation_loss"].idxmin()]
     axes.plot(best["epoch"], best["validation_loss"], "o", ms=15, mfc="none", color="black", label="kept epoch")
     for label, value in (references or {}).items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
-        axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9, color="#555555")
+        axes.annotate(
+            label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9, color="#555555"
+        )
     axes.set(xlabel="epoch", ylabel="mean squared error / logD²", title=title, ylim=(0, None))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.legend()
@@ -108,7 +112,9 @@ def predicted_against_measured(labels: Sequence[float], predictions: Sequence[fl
     show(figure, name, f"{title}: predicted against measured logD of {len(labels)} molecules, correlation {r:.2f}.")
 
 
-def intervals(rows: Mapping[str, tuple[float, float, float]], name: str, title: str, report: Mapping[str, float] | None = None) -> None:
+def intervals(
+    rows: Mapping[str, tuple[float, float, float]], name: str, title: str, report: Mapping[str, float] | None = None
+) -> None:
     """A point and a 95 % interval for each row (test RMSE in logD), the report's figures as crosses.
 
     Parameters

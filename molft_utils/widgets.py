@@ -3,7 +3,6 @@
 import ipywidgets
 import numpy as np
 from IPython.display import display
-
 from transformers import PreTrainedModel
 
 from . import plots
@@ -27,7 +26,7 @@ def length_slider(lengths: np.ndarray, name: str) -> None:
 
     def tell(limit: int) -> None:
         i = int(np.abs(limits - limit).argmin())
-        print(f"{limit} tokens: {cut[i]} of {len(lengths):,} molecules are cut, {padding[i]:.0%} of the rectangle is padding")
+        print(f"{limit} tokens: {cut[i]} of {len(lengths):,} molecules are cut, {padding[i]:.0%} is padding")
 
     slider = ipywidgets.IntSlider(128, min=32, max=256, step=8, description="limit", continuous_update=False)
     display(ipywidgets.interactive(tell, limit=slider))
@@ -35,11 +34,15 @@ def length_slider(lengths: np.ndarray, name: str) -> None:
     left.semilogy(limits, np.maximum(cut, 0.5), color=plots.COLOURS["train"])
     left.set(xlabel="limit / tokens", ylabel="molecules cut (log scale)", title="What a limit cuts")
     right.plot(limits, 100 * padding, color=plots.COLOURS["train"])
-    right.set(xlabel="limit / tokens", ylabel="padding / %", title="Padding if all were as wide as the limit", ylim=(0, 100))
+    right.set(
+        xlabel="limit / tokens", ylabel="padding / %", title="Padding if all were as wide as the limit", ylim=(0, 100)
+    )
     for axes in (left, right):
         axes.axvline(128, color=plots.COLOURS["validation"], ls="--")
     at = int(np.abs(limits - 128).argmin())
-    plots.show(figure, name, f"Molecules cut and padding against the limit; at 128: {cut[at]} cut, {padding[at]:.0%} padding.")
+    plots.show(
+        figure, name, f"Molecules cut and padding against the limit; at 128: {cut[at]} cut, {padding[at]:.0%} padding."
+    )
 
 
 def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:

@@ -49,10 +49,16 @@ MALFORMED = {
     "an infinite label": (GOOD + "CC,inf\n", "line 3 have a label .*'inf'"),
     "a decimal comma": (GOOD + 'CC,"1,5"\n', "line 3 have a label .*'1,5'"),
     "hydrogens without brackets": (GOOD + "[H]O[H],1\nHCl,1\n", "line 4 have a SMILES that RDKit cannot read"),
-    "a symbol outside the vocabulary": (GOOD + "[Re]$[Re],1.0\n", "line 3 have a SMILES with .* that the tokeniser does not know"),
+    "a symbol outside the vocabulary": (
+        GOOD + "[Re]$[Re],1.0\n",
+        "line 3 have a SMILES with .* that the tokeniser does not know",
+    ),
     "a ring number of three digits": (GOOD + "C%(100)CCC%(100),1.0\n", "line 3 have a SMILES with characters"),
     "too many fields": (GOOD + "CC,1.0,2,3\n", "not a readable CSV"),
-    "several faults at once": ("smiles,label\nC1CC,1\nCC,x\n,3\n", "line 4 have no SMILES.*line 2 have a SMILES.*line 3 have a label"),
+    "several faults at once": (
+        "smiles,label\nC1CC,1\nCC,x\n,3\n",
+        "line 4 have no SMILES.*line 2 have a SMILES.*line 3 have a label",
+    ),
     "many faulty lines": ("smiles,label\n" + "CC,x\n" * 12, "lines 2, 3, 4, 5, 6, 7, 8 and 5 more have a label"),
 }
 
@@ -71,7 +77,9 @@ def test_missing_file_and_unknown_source():
         load_lipophilicity("web")
 
 
-@pytest.mark.parametrize("header", ["SMILES,Label", "smiles,exp", "Canonical_SMILES,logD", " mol , y ", "Smiles,Lipophilicity"])
+@pytest.mark.parametrize(
+    "header", ["SMILES,Label", "smiles,exp", "Canonical_SMILES,logD", " mol , y ", "Smiles,Lipophilicity"]
+)
 def test_usual_column_names_are_found(tmp_path, header):
     table = load_text(tmp_path, f"{header}\nCCO,-0.3\n")
     assert list(table.columns) == ["smiles", "label"] and table["label"][0] == -0.3

@@ -16,7 +16,12 @@ def noisy(sd: float, seed: int) -> np.ndarray:
 
 def test_scores_of_a_known_prediction():
     found = scores([0.0, 0.0, 2.0, 2.0], [1.0, -1.0, 2.0, 2.0])
-    assert found.rmse == pytest.approx(np.sqrt(0.5)) and found.mae == 0.5 and found.r2 == pytest.approx(0.5) and found.n == 4
+    assert (
+        found.rmse == pytest.approx(np.sqrt(0.5))
+        and found.mae == 0.5
+        and found.r2 == pytest.approx(0.5)
+        and found.n == 4
+    )
 
 
 def test_interval_holds_the_truth_about_as_often_as_it_says():
@@ -32,7 +37,9 @@ def test_a_clear_difference_is_shown_and_its_sign_is_right():
     good, bad = noisy(0.5, 1), noisy(0.9, 2)
     assert paired_difference(LABELS, good, bad).verdict == "better"
     assert paired_difference(LABELS, bad, good).verdict == "worse"
-    assert paired_difference(LABELS, good, bad).value == pytest.approx(scores(LABELS, good).rmse - scores(LABELS, bad).rmse)
+    assert paired_difference(LABELS, good, bad).value == pytest.approx(
+        scores(LABELS, good).rmse - scores(LABELS, bad).rmse
+    )
 
 
 def test_no_difference_is_shown_between_equals():

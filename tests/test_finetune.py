@@ -8,7 +8,16 @@ import pytest
 import torch
 from transformers import set_seed
 
-from molft_utils import CheckpointError, DataError, DivergenceError, finetune, load_model, predict, pretrain_mlm, settings
+from molft_utils import (
+    CheckpointError,
+    DataError,
+    DivergenceError,
+    finetune,
+    load_model,
+    predict,
+    pretrain_mlm,
+    settings,
+)
 from molft_utils.finetune import RandomisedSmiles, _resume_point, mixed_precision, set_dropout
 from molft_utils.masked import fill_mask, masked_examples, masked_scores
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
@@ -35,7 +44,11 @@ def model(tiny):
 
 def test_it_learns_and_keeps_the_history(model, cfg):
     fit = finetune(model, TRAIN, VALIDATION, cfg)
-    assert list(fit.history.columns) == ["epoch", "train_loss", "validation_loss"] and list(fit.history["epoch"]) == [1, 2, 3]
+    assert list(fit.history.columns) == ["epoch", "train_loss", "validation_loss"] and list(fit.history["epoch"]) == [
+        1,
+        2,
+        3,
+    ]
     spread = VALIDATION["label"].var()
     rmse = np.sqrt(((predict(fit.model, VALIDATION["smiles"]) - VALIDATION["label"]) ** 2).mean())
     assert rmse**2 < spread and not fit.model.training and fit.seconds > 0
@@ -64,7 +77,9 @@ def test_same_seed_same_model(tiny, cfg):
     predictions = []
     for _ in range(2):
         set_seed(0)
-        fit = finetune(MolformerForSequenceClassification(tiny), TRAIN, VALIDATION, cfg.replace(epochs=1, randomise=0.5))
+        fit = finetune(
+            MolformerForSequenceClassification(tiny), TRAIN, VALIDATION, cfg.replace(epochs=1, randomise=0.5)
+        )
         predictions.append(predict(fit.model, VALIDATION["smiles"]))
     assert np.array_equal(*predictions)
 
@@ -176,7 +191,9 @@ def test_random_smiles_are_the_same_molecule_and_follow_their_seed():
 
 def test_predictions_average_over_random_smiles(model):
     model.eval()
-    single = np.mean([predict(model, SMILES), *(predict(model, [randomised(s, k) for s in SMILES]) for k in range(2))], axis=0)
+    single = np.mean(
+        [predict(model, SMILES), *(predict(model, [randomised(s, k) for s in SMILES]) for k in range(2))], axis=0
+    )
     np.testing.assert_allclose(predict(model, SMILES, n_random=2), single, atol=1e-5)
 
 
@@ -215,4 +232,6 @@ def test_settings_travel_with_the_saved_model(model, cfg, tmp_path):
     fit.model.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     assert stored["canonical_smiles"] is True and stored["n_random"] == 2
-    np.testing.assert_allclose(predict(load_model(tmp_path, head="published"), SMILES), predict(fit.model, SMILES), atol=1e-6)
+    np.testing.assert_allclose(
+        predict(load_model(tmp_path, head="published"), SMILES), predict(fit.model, SMILES), atol=1e-6
+    )

@@ -159,7 +159,9 @@ def test_float64_is_not_rounded_to_float32(tiny, batch):
     model = MolformerModel(tiny).double().eval()
     embeds = torch.randn(4, 9, 16, dtype=torch.float64, requires_grad=True)
     mask = batch["attention_mask"]
-    assert torch.autograd.gradcheck(lambda e: model(inputs_embeds=e, attention_mask=mask).pooler_output, embeds, atol=1e-7)
+    assert torch.autograd.gradcheck(
+        lambda e: model(inputs_embeds=e, attention_mask=mask).pooler_output, embeds, atol=1e-7
+    )
 
 
 def test_gradient_checkpointing_changes_nothing(tiny, batch):

@@ -47,7 +47,7 @@ def test_an_interrupted_stage_leaves_no_result_and_finds_its_files_again(tmp_pat
 def test_a_damaged_result_is_named(tmp_path):
     folder = run_stage("answer", {}, count_and_write, tmp_path).folder
     (folder / "record.json").write_text("{")
-    with pytest.raises(CheckpointError, match="damaged.*delete this folder"):
+    with pytest.raises(CheckpointError, match=r"damaged.*delete this folder"):
         run_stage("answer", {}, count_and_write, tmp_path)
 
 
