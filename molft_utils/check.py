@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 
-def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> bool:
-    """Compare an answer with the expected one, print what to do, and return whether it is right.
+def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> None:
+    """Compare an answer with the expected one and print what to do.
 
     Parameters
     ----------
@@ -17,10 +17,9 @@ def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> bool
     """
     if answer is ...:
         print(f"Still open. Hint: {hint}")
-        return False
+        return
     try:
         right = np.allclose(np.asarray(answer, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=tolerance)
     except (TypeError, ValueError):
         right = answer == expected
     print("Right." if right else f"Not yet. Hint: {hint}")
-    return bool(right)

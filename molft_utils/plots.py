@@ -124,7 +124,7 @@ def intervals(
     report
         Name -> the report's value, for the rows that it has.
     """
-    figure, (axes,) = new_figure(7.2, 0.9 + 0.42 * len(rows))
+    figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
     positions = np.arange(len(rows))[::-1]
     for y, (row, (value, low, high)) in zip(positions, rows.items(), strict=True):
         axes.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=COLOURS["train"])
@@ -135,6 +135,6 @@ def intervals(
         axes.plot([], [], "X", ms=9, color=COLOURS["report"], label="report")
     axes.set_yticks(positions, list(rows))
     axes.set(xlabel="test RMSE / logD", title=title, xlim=(0, None), ylim=(-0.6, len(rows) - 0.4))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0))
+    figure.legend(loc="outside lower center", ncols=2)
     values = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
     show(figure, name, f"{title}. Test RMSE in logD: {values}.")

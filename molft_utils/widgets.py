@@ -31,7 +31,8 @@ def length_slider(lengths: np.ndarray, name: str) -> None:
     slider = ipywidgets.IntSlider(128, min=32, max=256, step=8, description="limit", continuous_update=False)
     display(ipywidgets.interactive(tell, limit=slider))
     figure, (left, right) = plots.new_figure(8.4, 3.2, columns=2)
-    left.semilogy(limits, np.maximum(cut, 0.5), color=plots.COLOURS["train"])
+    left.plot(limits, cut, color=plots.COLOURS["train"])
+    left.set_yscale("symlog", linthresh=1)  # linear from 0 to 1, logarithmic above
     left.set(xlabel="limit / tokens", ylabel="molecules cut (log scale)", title="What a limit cuts")
     right.plot(limits, 100 * padding, color=plots.COLOURS["train"])
     right.set(
