@@ -155,7 +155,7 @@ def pretrain(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=lambda s: int(float(s)), default=50_000_000)
+    parser.add_argument("--tokens", type=lambda s: int(float(s)), default=26_000_000)
     parser.add_argument("--tokens-per-batch", type=int, default=2048)
     parser.add_argument("--chembl-share", type=float, default=0.6)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
