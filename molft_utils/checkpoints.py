@@ -61,23 +61,31 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
 
     It is a word-level vocabulary over a regular expression. Beware: characters that the expression misses are dropped
     without a word ("HCl" becomes "Cl"); the loaders in :mod:`molft_utils.data` refuse such strings.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged.
     """
     file = MINI_FOLDER / "tokenizer.json"
     if checkpoint not in ("mini", "xl") and (Path(checkpoint) / "tokenizer.json").exists():
         file = Path(checkpoint) / "tokenizer.json"
-    return PreTrainedTokenizerFast(
-        tokenizer_file=str(file),
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        mask_token="<mask>",
-        unk_token="<unk>",
-        cls_token="<bos>",
-        sep_token="<eos>",
-        padding_side="right",
-        model_input_names=["input_ids", "attention_mask"],
-        clean_up_tokenization_spaces=False,
-    )
+    try:
+        return PreTrainedTokenizerFast(
+            tokenizer_file=str(file),
+            bos_token="<bos>",
+            eos_token="<eos>",
+            pad_token="<pad>",
+            mask_token="<mask>",
+            unk_token="<unk>",
+            cls_token="<bos>",
+            sep_token="<eos>",
+            padding_side="right",
+            model_input_names=["input_ids", "attention_mask"],
+            clean_up_tokenization_spaces=False,
+        )
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise CheckpointError(f"{file} is missing or damaged: {error}") from error
 
 
 def load_model(

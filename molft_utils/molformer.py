@@ -394,7 +394,8 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
         logits = self.lm_head(hidden)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(at_least_fp32(logits).flatten(0, -2), labels.flatten())
+            total = nn.functional.cross_entropy(at_least_fp32(logits).flatten(0, -2), labels.flatten(), reduction="sum")
+            loss = total / (labels != -100).sum().clamp(min=1)  # a short batch may have no masked token
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
 
 

@@ -20,10 +20,14 @@ from .stages import write_atomically
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 PAGES = ROOT / "runs" / "pages"
+SMOKE_FIGURES = ROOT / "runs" / "figures-smoke"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 #: What must not be seen on a page: paths of the machine, tracebacks, warnings.
-UNWANTED = re.compile(r"Traceback \(most recent|Warning\b|(?<![\w.])/(?:home|root|tmp|work|Users)/\w")
+UNWANTED = re.compile(
+    rf"Traceback \(most recent|Warning\b|{re.escape(str(ROOT))}|(?<![\w.])/(?:home|root|tmp|work|Users)/\w"
+)
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def notebooks() -> list[Path]:
@@ -31,16 +35,22 @@ def notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def environment(profile: str) -> dict[str, str]:
+    """The kernel's environment; a smoke run's pictures stay out of ``figures/`` unless ``MOLFT_FIGURES`` is set."""
+    figures = {"MOLFT_FIGURES": str(SMOKE_FIGURES)} if profile == "smoke" else {}
+    return {**figures, **os.environ, "MOLFT_PROFILE": profile}
+
+
 def execute(path: Path, profile: str) -> nbformat.NotebookNode:
-    """Run a notebook in a fresh kernel of this interpreter, with a bar over its cells.
+    """Run a notebook in a fresh kernel of this interpreter, with a bar over its cells; outputs are as they came.
 
     Raises
     ------
     SystemExit
-        If a cell fails: the cell and its error, nothing else.
+        If a cell fails, runs for more than an hour or loses its kernel: the cell and its error, nothing else.
     """
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
@@ -53,10 +63,10 @@ def execute(path: Path, profile: str) -> nbformat.NotebookNode:
             on_cell_executed=lambda **_: bar.update(),
         )
         try:
-            client.execute(env={**os.environ, "MOLFT_PROFILE": profile, "PYTHONWARNINGS": "ignore"})
-        except CellExecutionError as error:
-            raise SystemExit(f"{path.name} stopped:\n{error}") from None
-    return tidy(notebook)
+            client.execute(env=environment(profile))
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise SystemExit(f"{path.name} stopped:\n{COLOUR_CODE.sub('', str(error))}") from None
+    return notebook
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -84,9 +94,8 @@ def unwanted(notebook: nbformat.NotebookNode) -> list[str]:
     found = []
     for i, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
-            text = output.get("text", "") + "".join(
-                str(v) for k, v in output.get("data", {}).items() if "image" not in k
-            )
+            shown = [str(v) for k, v in output.get("data", {}).items() if "image" not in k]
+            text = "\n".join([output.get("text", ""), *output.get("traceback", []), *shown])
             found += [f"cell {i}: {match.group()}" for match in UNWANTED.finditer(text)]
     return found
 
@@ -107,13 +116,22 @@ def run(profile: str, refresh: bool, only: list[str]) -> None:
     for path in chosen:
         start = time.perf_counter()
         notebook = execute(path, profile)
-        write_page(notebook, path.stem)
-        if problems := unwanted(notebook):
-            raise SystemExit(f"{path.name} shows what a page should not: {'; '.join(problems[:3])}")
+        problems = unwanted(notebook)  # before tidying, which drops the error stream and with it every warning
+        write_page(tidy(notebook), path.stem)
+        if problems:
+            message = f"{path.name} shows what a page should not: {'; '.join(problems[:3])}"
+            if refresh:
+                raise SystemExit(message)
+            print(message)  # another version's warning is no reason to stop a reader
         if refresh:
             write_atomically(path, nbformat.writes(notebook) + "\n")
-        print(f"{path.stem:16} {time.perf_counter() - start:6.0f} s   runs/pages/{path.stem}.html", flush=True)
-    print(f"{len(chosen)} notebooks in {time.perf_counter() - began:.0f} s, profile {profile}; figures are in figures/")
+        n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+        seconds = time.perf_counter() - start
+        print(f"{path.stem:16} {n_cells:3} cells {seconds:6.0f} s   runs/pages/{path.stem}.html", flush=True)
+    figures = environment(profile).get("MOLFT_FIGURES", "figures/")
+    print(
+        f"{len(chosen)} notebooks in {time.perf_counter() - began:.0f} s, profile {profile}; figures are in {figures}"
+    )
 
 
 def repository() -> str:

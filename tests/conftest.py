@@ -1,4 +1,4 @@
-"""Tests run in the smoke profile, without the hub unless it is asked for, on at most two threads."""
+"""Tests run in the smoke profile, on at most two threads; only those marked ``hub`` reach for the hub."""
 
 import os
 
@@ -6,10 +6,12 @@ os.environ.setdefault("MOLFT_PROFILE", "smoke")
 
 import pytest
 import torch
+from transformers.utils import logging
 
 from molft_utils.molformer import MolformerConfig
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
+logging.disable_progress_bar()
 
 #: The smallest model that has every part: two layers, two heads, more features than dimensions a head.
 TINY = dict(

@@ -89,14 +89,34 @@ def test_pickles_are_never_read(tiny, tmp_path):
         load_model(tmp_path)
 
 
+def test_published_checkpoint_is_asked_for_by_revision_and_as_safetensors(monkeypatch):
+    asked = {}
+
+    def from_pretrained(name, **options):
+        asked.update(options, name=name)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(MolformerForMaskedLM, "from_pretrained", from_pretrained)
+    with pytest.raises(CheckpointError, match=r"MoLFormer-XL-both-10pct cannot be loaded.*no network"):
+        load_model("xl", task="mlm")
+    assert asked["revision"] == "7b12d946c181a37f6012b9dc3b002275de070314"
+    assert asked["use_safetensors"] is True and "trust_remote_code" not in asked
+
+
+def test_a_damaged_tokeniser_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing or damaged"):
+        load_tokenizer(tmp_path)
+
+
 def test_unknown_task_is_refused():
     with pytest.raises(CheckpointError, match="encoder, mlm, regression"):
         load_model("mini", task="classification")
 
 
-def test_no_remote_code_in_the_package():
-    package = Path(__file__).parents[1] / "molft_utils"
-    for file in package.glob("*.py"):
+def test_no_remote_code_in_package_or_notebooks():
+    root = Path(__file__).parents[1]
+    for file in (*root.glob("molft_utils/*.py"), *root.glob("notebooks/*.ipynb")):
         assert "trust_remote_code" not in file.read_text(encoding="utf-8"), file.name
 
 

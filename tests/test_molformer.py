@@ -101,6 +101,13 @@ def test_omega_has_orthogonal_columns_in_each_block():
     assert not torch.allclose(omega[:, :8], omega[:, 8:16]), "each block is drawn anew"
 
 
+def test_omega_columns_have_the_lengths_of_the_rows_drawn():
+    torch.manual_seed(0)
+    omega = random_features(8, 8)
+    torch.manual_seed(0)
+    torch.testing.assert_close(omega.norm(dim=0), torch.randn(8, 8).norm(dim=1))
+
+
 def omegas(model):
     return [m.weight.clone() for m in model.modules() if isinstance(m, FeatureMap)]
 
@@ -132,13 +139,18 @@ def test_two_forwards_before_one_backward_while_omega_is_redrawn(tiny, batch):
     assert all(p.grad is not None for name, p in model.named_parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_stays_finite_with_large_activations(tiny, batch, dtype):
-    model = MolformerForSequenceClassification(tiny).train()
+def with_large_activations(model):
+    """Queries and keys of some hundreds: sums over their features overflow fp16."""
     with torch.no_grad():
-        for layer in model.molformer.encoder.layer:  # q and k of some hundreds: their features overflow fp16
+        for layer in model.molformer.encoder.layer:
             layer.attention.self.query.weight *= 3000
             layer.attention.self.key.weight *= 3000
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_stays_finite_with_large_activations(tiny, batch, dtype):
+    model = with_large_activations(MolformerForSequenceClassification(tiny)).train()
     with torch.autocast("cpu", dtype=dtype):
         output = model(**batch, labels=torch.randn(4))
     output.loss.backward()
@@ -149,7 +161,7 @@ def test_autocast_stays_finite_with_large_activations(tiny, batch, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("training", [True, False])
 def test_whole_model_in_another_precision(tiny, batch, dtype, training):
-    model = MolformerForSequenceClassification(tiny).to(dtype).train(training)
+    model = with_large_activations(MolformerForSequenceClassification(tiny)).to(dtype).train(training)
     output = model(**batch)
     assert torch.isfinite(output.logits).all()
     assert output.logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
@@ -164,8 +176,10 @@ def test_float64_is_not_rounded_to_float32(tiny, batch):
     )
 
 
-def test_gradient_checkpointing_changes_nothing(tiny, batch):
-    gradients = []
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")  # its new name is not in 5.15
+def test_gradient_checkpointing_changes_nothing(tiny, batch, monkeypatch):
+    gradients, draws, draw = [], [], FeatureMap.draw
+    monkeypatch.setattr(FeatureMap, "draw", lambda self: (draws.append(self), draw(self)))
     for checkpointing in (False, True):
         torch.manual_seed(3)
         model = MolformerForSequenceClassification(tiny).train()
@@ -174,6 +188,7 @@ def test_gradient_checkpointing_changes_nothing(tiny, batch):
         torch.manual_seed(4)  # dropout and Omega are drawn in the forward
         model(**batch, labels=torch.ones(4)).loss.backward()
         gradients.append([p.grad for p in model.parameters()])
+    assert len(draws) == 2 + 4, "two layers: drawn once each, and under checkpointing a second time in the backward"
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
 
 
@@ -239,6 +254,13 @@ def test_masked_lm_scores_only_the_labelled_positions_in_training(tiny, batch):
     trained, evaluated = model.train()(**batch, labels=labels), model.eval()(**batch, labels=labels)
     assert trained.logits.shape == (2, 2362) and evaluated.logits.shape == (4, 9, 2362)
     torch.testing.assert_close(trained.loss, evaluated.loss)
+
+
+def test_a_batch_without_a_masked_token_has_no_loss(tiny, batch):
+    model = MolformerForMaskedLM(tiny)
+    labels = torch.full((4, 9), -100)
+    for training in (True, False):
+        assert model.train(training)(**batch, labels=labels).loss == 0
 
 
 def test_unusable_configurations_are_refused(tiny):

@@ -7,7 +7,18 @@ import nbformat
 import pytest
 import yaml
 
-from molft_utils.pages import ROOT, WIDGET, notebooks, repository, tidy, unwanted, with_repository
+from molft_utils import pages
+from molft_utils.pages import (
+    ROOT,
+    WIDGET,
+    environment,
+    execute,
+    notebooks,
+    repository,
+    tidy,
+    unwanted,
+    with_repository,
+)
 
 HEADINGS = [
     "What you can do afterwards",
@@ -95,6 +106,49 @@ def test_pages_lose_live_outputs():
 def test_unwanted_outputs_are_found(text):
     cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", text=text)])
     assert unwanted(nbformat.v4.new_notebook(cells=[cell]))
+
+
+def test_unwanted_error_streams_and_tracebacks_are_found_before_tidying():
+    warned = nbformat.v4.new_output("stream", name="stderr", text="x.py:1: UserWarning: old")
+    failed = nbformat.v4.new_output("error", ename="E", evalue="", traceback=["Traceback (most recent call last)"])
+    cell = nbformat.v4.new_code_cell("x", outputs=[warned, failed])
+    assert len(unwanted(nbformat.v4.new_notebook(cells=[cell]))) == 2
+
+
+def test_a_warning_in_a_notebook_is_never_committed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(pages, "PAGES", tmp_path)
+    cell = nbformat.v4.new_code_cell("import warnings; warnings.warn('old')")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "01_x.ipynb")
+    before = (tmp_path / "01_x.ipynb").read_text()
+    with pytest.raises(SystemExit, match=r"01_x\.ipynb shows what a page should not.*Warning"):
+        pages.run("smoke", refresh=True, only=[])
+    assert (tmp_path / "01_x.ipynb").read_text() == before
+
+
+def test_a_failing_cell_is_shown_with_its_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "NOTEBOOKS", tmp_path)
+    cell = nbformat.v4.new_code_cell("answer = 1 / 0")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "01_x.ipynb")
+    with pytest.raises(SystemExit, match=r"(?s)01_x\.ipynb stopped.*answer = 1 / 0.*ZeroDivisionError") as stop:
+        execute(tmp_path / "01_x.ipynb", "smoke")
+    assert "\x1b" not in str(stop.value)
+
+
+def test_smoke_pictures_stay_out_of_the_figures(monkeypatch):
+    monkeypatch.delenv("MOLFT_FIGURES", raising=False)
+    assert environment("smoke")["MOLFT_FIGURES"].endswith("figures-smoke")
+    assert "MOLFT_FIGURES" not in environment("class")
+    monkeypatch.setenv("MOLFT_FIGURES", "elsewhere")
+    assert environment("smoke")["MOLFT_FIGURES"] == "elsewhere"
+
+
+def test_licence_is_apache_with_nobody_elses_name():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+    assert re.findall(r"Copyright (?!License|notice|owner).*", text.split("END OF TERMS")[1]) == [
+        "Copyright [yyyy] [name of copyright owner]"
+    ]
 
 
 def test_environments_agree():
