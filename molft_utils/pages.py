@@ -96,7 +96,7 @@ def unwanted(notebook: nbformat.NotebookNode) -> list[str]:
         for output in cell.get("outputs", []):
             shown = [str(v) for k, v in output.get("data", {}).items() if "image" not in k]
             text = "\n".join([output.get("text", ""), *output.get("traceback", []), *shown])
-            found += [f"cell {i}: {match.group()}" for match in UNWANTED.finditer(text)]
+            found += [f"cell {i}: …{text[max(0, m.start() - 60) : m.end() + 120]}…" for m in UNWANTED.finditer(text)]
     return found
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import PreTrainedModel, set_seed
 
 from . import stages
-from .checkpoints import XL_REVISION, load_model, locate
+from .checkpoints import XL_REVISION, load_model, locate, quiet_transformers
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
 from .finetune import Fit, finetune, pretrain_mlm
 from .fingerprints import baseline_predictions
@@ -116,7 +116,8 @@ def _inputs(settings: Settings, unused: tuple[str, ...]) -> dict:
 def _staged(name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str) -> StagedFit:
     def compute(folder: Path) -> dict:
         made = fit(folder / "training")
-        made.model.save_pretrained(folder)
+        with quiet_transformers():
+            made.model.save_pretrained(folder)
         stages.write_atomically(folder / "history.csv", made.history.to_csv(index=False))
         shutil.rmtree(folder / "training")  # the Trainer's checkpoints have done their work
         return {"seconds": made.seconds}

@@ -67,7 +67,7 @@ class Settings:
     standardise: bool = True
     learning_rate: float = 1e-3
     batch_size: int = 32
-    epochs: int = 8
+    epochs: int = 5
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float | None = None
@@ -77,7 +77,7 @@ class Settings:
     n_random: int = 0
     mlm_learning_rate: float = 5e-4
     mlm_batch_size: int = 32
-    mlm_epochs: int = 3
+    mlm_epochs: int = 2
     max_tokens: int = 128
     precision: str = "auto"
     seed: int = 0
