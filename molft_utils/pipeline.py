@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import torch
 from transformers import PreTrainedModel, set_seed
 
 from . import stages
@@ -81,6 +82,7 @@ def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
     return pd.read_csv(stages.run_stage("fingerprints", inputs, compute).folder / "predictions.csv")
 
 
+@torch.no_grad()
 def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
     """The largest change of any weight between the start of :func:`baseline` and ``model``, in the weights' unit."""
     set_seed(settings.seed)

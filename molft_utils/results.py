@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from . import pipeline, stages
 from .checkpoints import MINI_FOLDER
@@ -100,15 +101,18 @@ def _is_recorded(table: str, variant: str, seed: int, inputs: dict) -> bool:
 
 
 def _add(table: str, row: dict, predictions: np.ndarray, test: pd.DataFrame) -> None:
-    path, columns = RESULTS / f"{table}.csv", RESULTS / f"{table}_predictions.csv"
-    rows = (
-        pd.read_csv(path).query("not (variant == @row['variant'] and seed == @row['seed'])") if path.exists() else None
-    )
-    rows = pd.concat([rows, pd.DataFrame([row])]).sort_values(["variant", "seed"])
-    wide = pd.read_csv(columns) if columns.exists() else test[["smiles", "label"]].reset_index(drop=True)
-    wide[f"{row['variant']}/{row['seed']}"] = np.round(predictions, 4)
-    stages.write_atomically(columns, wide.to_csv(index=False))
-    stages.write_atomically(path, rows.to_csv(index=False, float_format="%.4f"))
+    with FileLock(RESULTS / f".{table}.lock"):  # two processes may work on one table
+        path, columns = RESULTS / f"{table}.csv", RESULTS / f"{table}_predictions.csv"
+        rows = (
+            pd.read_csv(path).query("not (variant == @row['variant'] and seed == @row['seed'])")
+            if path.exists()
+            else None
+        )
+        rows = pd.concat([rows, pd.DataFrame([row])]).sort_values(["variant", "seed"])
+        wide = pd.read_csv(columns) if columns.exists() else test[["smiles", "label"]].reset_index(drop=True)
+        wide[f"{row['variant']}/{row['seed']}"] = np.round(predictions, 4)
+        stages.write_atomically(columns, wide.to_csv(index=False))
+        stages.write_atomically(path, rows.to_csv(index=False, float_format="%.4f"))
 
 
 def record(table: str) -> pd.DataFrame:
