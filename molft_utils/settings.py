@@ -110,8 +110,8 @@ PROFILES = {
     "best": dict(checkpoint="xl", learning_rate=3e-5, epochs=20, mlm_learning_rate=3e-5, mlm_epochs=5),
 }
 
-#: What `settings("best", checkpoint="mini")` changes: chosen on the validation split, where averaging over random SMILES
-#: at prediction (``n_random``) made it worse.
+#: What `settings("best", checkpoint="mini")` changes: chosen on the validation split, where averaging over random
+#: SMILES at prediction (``n_random``) made it worse.
 BEST_MINI = dict(learning_rate=1e-3, epochs=20, patience=8, randomise=0.5, precision="fp32")
 
 
