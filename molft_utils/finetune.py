@@ -200,7 +200,7 @@ def _train(model, train_set, validation_set, collator, plan, settings, output_di
         with tempfile.TemporaryDirectory() as folder:
             return _train(model, train_set, validation_set, collator, plan, settings, folder, stamp, title)
     folder = Path(output_dir)
-    start = _resume_point(folder, stamp)
+    start = resume_point(folder, stamp)
     stops_early = validation_set is not None
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -250,7 +250,7 @@ def _history(log: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def _resume_point(folder: Path, stamp: dict) -> str | None:
+def resume_point(folder: Path, stamp: dict) -> str | None:
     """The newest whole checkpoint of the same run; half-written ones, left by a kill, are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"

@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from . import make_data, sources
-from .checkpoints import MINI_FOLDER, load_tokenizer
+from .checkpoints import MINI_FOLDER, load_tokenizer, quiet_transformers
+from .finetune import resume_point
 from .masked import mlm_collator
 from .molformer import MolformerConfig, MolformerForMaskedLM
 from .tables import MAX_TOKENS, canonicalise, flat_key
 
 RUN_FOLDER = Path(__file__).resolve().parents[1] / "runs" / "pretrain"
 
-#: The mini architecture: MoLFormer with a hidden size of 128. Omega is a constant (``redraw_in_training=False``): with
-#: 32 features a layer of this size loses more by the noise of redrawing than it gains.
+#: The mini architecture: MoLFormer with a hidden size of 128. Omega is a constant (``redraw_in_training=False``), so that
+#: training and evaluation see the same function.
 MINI = dict(
     hidden_size=128,
     num_hidden_layers=4,
@@ -108,6 +108,13 @@ def excluded_molecules() -> set[str]:
 
 
 def pretrain(args: argparse.Namespace) -> None:
+    """Pretrain, or go on with an interrupted run of the same arguments, and write the weights to ``args.output``.
+
+    Raises
+    ------
+    CheckpointError
+        If the run folder holds a run with other arguments.
+    """
     tokenizer = load_tokenizer()
     torch.manual_seed(args.seed)
     if args.init:
@@ -139,6 +146,7 @@ def pretrain(args: argparse.Namespace) -> None:
             logging_steps=100,
             disable_tqdm=not sys.stderr.isatty(),
             report_to="none",
+            dataloader_pin_memory=torch.cuda.is_available(),
             seed=args.seed,
             remove_unused_columns=False,
         ),
@@ -146,14 +154,18 @@ def pretrain(args: argparse.Namespace) -> None:
         data_collator=lambda items: mask(items[0]),
         callbacks=[TimeBudget(60 * args.minutes)],
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(args.run_folder) if args.run_folder.exists() else None)
+    plan = {name: str(value) for name, value in vars(args).items() if name not in ("minutes", "run_folder", "output")}
+    start = resume_point(args.run_folder, plan)
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=start)
     if trainer.state.global_step < len(batches):
         print(f"stopped by the time budget at step {trainer.state.global_step}; run the command again to go on")
         return
     model.save_pretrained(args.output)
 
 
-def main() -> None:
+def arguments(line: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; the defaults made the committed checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=lambda s: int(float(s)), default=26_000_000)
     parser.add_argument("--tokens-per-batch", type=int, default=2048)
@@ -165,8 +177,8 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="start from this checkpoint's weights")
     parser.add_argument("--run-folder", type=Path, default=RUN_FOLDER)
     parser.add_argument("--output", type=Path, default=MINI_FOLDER)
-    pretrain(parser.parse_args())
+    return parser.parse_args(line)
 
 
 if __name__ == "__main__":
-    main()
+    pretrain(arguments())

@@ -18,7 +18,7 @@ from molft_utils import (
     pretrain_mlm,
     settings,
 )
-from molft_utils.finetune import RandomisedSmiles, _resume_point, mixed_precision, set_dropout
+from molft_utils.finetune import RandomisedSmiles, mixed_precision, resume_point, set_dropout
 from molft_utils.masked import fill_mask, masked_examples, masked_scores
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
 from molft_utils.predict import length_batches, randomised
@@ -120,7 +120,7 @@ def test_half_written_checkpoints_are_passed_over(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-30").mkdir()
-    assert _resume_point(tmp_path, stamp) == str(tmp_path / "checkpoint-10")
+    assert resume_point(tmp_path, stamp) == str(tmp_path / "checkpoint-10")
     assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-10"]
 
 
