@@ -126,15 +126,7 @@ def finetune(
     train, validation = (_prepared(table, settings) for table in (train, validation))
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
-    plan = dict(
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        num_train_epochs=settings.epochs,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup,
-        # Lengths of random SMILES are not known in advance; grouping goes by the canonical one's.
-        train_sampling_strategy="group_by_length",
-    )
+    plan = _plan(settings, settings.learning_rate, settings.batch_size, settings.epochs)
     collator = DataCollatorWithPadding(load_tokenizer())
     sets = RandomisedSmiles(train, settings), RandomisedSmiles(validation, settings.replace(randomise=0.0))
     stamp = _stamp(settings, pd.concat([train, validation]))
@@ -161,14 +153,7 @@ def pretrain_mlm(
     smiles, validation = ([rewrite(s) for s in part] for part in (smiles, () if validation is None else validation))
     train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
     validation_set = masked_examples(validation, settings.max_tokens) if validation else None
-    plan = dict(
-        learning_rate=settings.mlm_learning_rate,
-        per_device_train_batch_size=settings.mlm_batch_size,
-        num_train_epochs=settings.mlm_epochs,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup,
-        train_sampling_strategy="group_by_length",
-    )
+    plan = _plan(settings, settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs)
     stamp = _stamp(settings, pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
     collator = mlm_collator(load_tokenizer())
     return _train(
@@ -192,6 +177,18 @@ def mixed_precision(wanted: str) -> dict[str, bool]:
             has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
             wanted = "bf16" if has_bf16 else "fp32"
     return {"fp16": wanted == "fp16", "bf16": wanted == "bf16"}
+
+
+def _plan(settings: Settings, learning_rate: float, batch_size: int, epochs: int) -> dict:
+    """What the two kinds of training tell the Trainer in the same way."""
+    return dict(
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        num_train_epochs=epochs,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup,
+        train_sampling_strategy="group_by_length",  # lengths are read once, before the first epoch
+    )
 
 
 def _train(model, train_set, validation_set, collator, plan, settings, output_dir, stamp, title) -> Fit:

@@ -26,8 +26,8 @@ from .tables import MAX_TOKENS, canonicalise, flat_key
 
 RUN_FOLDER = Path(__file__).resolve().parents[1] / "runs" / "pretrain"
 
-#: The mini architecture: MoLFormer with a hidden size of 128. Omega is a constant (``redraw_in_training=False``), so that
-#: training and evaluation see the same function.
+#: The mini architecture: hidden size 128, and a constant Omega (``redraw_in_training=False``), so that training
+#: and evaluation see the same function.
 MINI = dict(
     hidden_size=128,
     num_hidden_layers=4,
