@@ -112,6 +112,7 @@ def _inputs(settings: Settings, unused: tuple[str, ...]) -> dict:
     name, _ = locate(settings.checkpoint)
     weights = XL_REVISION if settings.checkpoint == "xl" else stages.file_hash(Path(name) / "model.safetensors")
     data = stages.file_hash(DATA_FOLDER / "lipophilicity.csv")
+    values["checkpoint"] = Path(settings.checkpoint).name  # where a folder lies is no input; its weights are
     return {**values, "weights": weights, "data": data, "molft": version("molft")}
 
 
