@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,37 @@ class RandomisedSmiles(torch.utils.data.Dataset):
             seed = int(torch.randint(2**31 - 2, ()))
             ids = tokenise([randomised(self.smiles[i], seed)], self.max_tokens)[0]
         return {"input_ids": ids, "labels": self.labels[i]}
+
+
+class LikeLengths(torch.utils.data.Sampler):
+    """An epoch's order: batch by batch molecules of like length, so that little is padded; the batches shuffled.
+
+    transformers' own grouping by length leaves 6.7 % padding on the training split, and walks from long molecules to
+    short ones four times an epoch. ``jitter`` stretches each length at random, so that batches differ between epochs.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, jitter: float = 0.05):
+        self.lengths = torch.tensor(lengths)
+        self.batch_size, self.jitter = batch_size, jitter
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self))
+        order, rest = order.tensor_split([len(self) // self.batch_size * self.batch_size])
+        stretched = self.lengths[order] * (1 + self.jitter * torch.rand(len(order)))
+        batches = order[stretched.argsort()].view(-1, self.batch_size)
+        yield from batches[torch.randperm(len(batches))].flatten().tolist()
+        yield from rest.tolist()  # what fills no batch comes last, of any length
+
+
+class LengthTrainer(Trainer):
+    """The Trainer with batches of like lengths."""
+
+    def _get_train_sampler(self, *args) -> torch.utils.data.Sampler:
+        lengths = [len(item["input_ids"]) for item in self.train_dataset]
+        return LikeLengths(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
 
 
 def finetune(
@@ -187,7 +218,6 @@ def _plan(settings: Settings, learning_rate: float, batch_size: int, epochs: int
         num_train_epochs=epochs,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup,
-        train_sampling_strategy="group_by_length",  # lengths are read once, before the first epoch
     )
 
 
@@ -210,7 +240,7 @@ def _train(model, train_set, validation_set, collator, plan, settings, output_di
         metric_for_best_model="eval_loss" if stops_early else None,
         greater_is_better=False,
         lr_scheduler_type="linear",
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         label_names=["labels"],
         remove_unused_columns=False,
         report_to="none",
@@ -223,7 +253,7 @@ def _train(model, train_set, validation_set, collator, plan, settings, output_di
     callbacks: list[TrainerCallback] = [Progress(title)]
     if stops_early:
         callbacks.append(EarlyStoppingCallback(settings.patience, settings.min_delta))
-    trainer = Trainer(
+    trainer = LengthTrainer(
         model, arguments, collator, train_set, validation_set, processing_class=load_tokenizer(), callbacks=callbacks
     )
     trainer.remove_callback(PrinterCallback)

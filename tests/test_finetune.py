@@ -18,7 +18,7 @@ from molft_utils import (
     pretrain_mlm,
     settings,
 )
-from molft_utils.finetune import RandomisedSmiles, mixed_precision, resume_point, set_dropout
+from molft_utils.finetune import LikeLengths, RandomisedSmiles, mixed_precision, resume_point, set_dropout
 from molft_utils.masked import fill_mask, masked_examples, masked_scores
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
 from molft_utils.predict import length_batches, randomised
@@ -235,3 +235,14 @@ def test_settings_travel_with_the_saved_model(model, cfg, tmp_path):
     np.testing.assert_allclose(
         predict(load_model(tmp_path, head="published"), SMILES), predict(fit.model, SMILES), atol=1e-6
     )
+
+
+def test_an_epoch_holds_every_molecule_once_in_batches_of_like_length():
+    lengths = torch.randint(10, 120, (103,), generator=torch.Generator().manual_seed(0)).tolist()
+    sampler = LikeLengths(lengths, 8)
+    torch.manual_seed(0)
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == sorted(second) == list(range(103)) and first != second
+    batches = [[lengths[i] for i in first[k : k + 8]] for k in range(0, 96, 8)]
+    assert np.mean([1 - np.mean(batch) / max(batch) for batch in batches]) < 0.12  # at random it is 0.40
+    assert np.corrcoef([np.mean(b) for b in batches], range(len(batches)))[0, 1] < 0.7  # no march by length
