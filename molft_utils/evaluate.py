@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 from transformers import PreTrainedModel
 
 from .data import DATA_FOLDER
@@ -105,6 +106,29 @@ def paired_difference(
         differences[i] = first - second
     first, second = (np.sqrt(s.mean(axis=1)).mean() for s in squares)
     return Difference(float(first - second), _interval(differences))
+
+
+def auroc(marked: Sequence[bool], values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Area under the ROC curve, with its 95 % bootstrap interval: do high values find the marked molecules?
+
+    Returns
+    -------
+    (area, low, high): 0.5 is chance, below 0.5 the marked ones have the low values.
+
+    Raises
+    ------
+    DataError
+        If all molecules are marked, or none.
+    """
+    marked, values = np.asarray(marked, dtype=bool), np.asarray(values, dtype=float)
+    if marked.all() or not marked.any():
+        raise DataError("an area under the ROC curve needs marked and unmarked molecules")
+    rng, groups = np.random.default_rng(seed), (np.flatnonzero(marked), np.flatnonzero(~marked))
+    areas = []
+    for _ in range(N_BOOTSTRAP):
+        drawn = np.concatenate([rng.choice(group, len(group)) for group in groups])
+        areas.append(roc_auc_score(marked[drawn], values[drawn]))
+    return (float(roc_auc_score(marked, values)), *_interval(np.array(areas)))
 
 
 def _errors(labels: Sequence[float], predictions: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

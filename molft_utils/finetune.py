@@ -1,7 +1,6 @@
 """Training on the transformers Trainer: regression on labels, and masked-language modelling on SMILES alone."""
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
@@ -27,7 +26,8 @@ from .checkpoints import load_tokenizer, quiet_transformers
 from .errors import CheckpointError, DataError, DivergenceError
 from .masked import masked_examples, mlm_collator
 from .predict import randomised, tokenise
-from .settings import Settings
+from .settings import MLM, REGRESSION, Settings
+from .stages import table_hash
 from .tables import canonicalise
 
 
@@ -160,7 +160,7 @@ def finetune(
     plan = _plan(settings, settings.learning_rate, settings.batch_size, settings.epochs)
     collator = DataCollatorWithPadding(load_tokenizer())
     sets = RandomisedSmiles(train, settings), RandomisedSmiles(validation, settings.replace(randomise=0.0))
-    stamp = _stamp(settings, pd.concat([train, validation]))
+    stamp = _stamp(settings.pick(*REGRESSION), pd.concat([train, validation]))
     fit = _train(model, *sets, collator, plan, settings, output_dir, stamp, "fine-tuning")
     fit.history[["train_loss", "validation_loss"]] *= config.label_std**2
     return fit
@@ -185,7 +185,7 @@ def pretrain_mlm(
     train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
     validation_set = masked_examples(validation, settings.max_tokens) if validation else None
     plan = _plan(settings, settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs)
-    stamp = _stamp(settings, pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
+    stamp = _stamp(settings.pick(*MLM), pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
     collator = mlm_collator(load_tokenizer())
     return _train(
         model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling"
@@ -295,10 +295,9 @@ def resume_point(folder: Path, stamp: dict) -> str | None:
     return None
 
 
-def _stamp(settings: Settings, table: pd.DataFrame) -> dict:
+def _stamp(values: dict, table: pd.DataFrame) -> dict:
     """What a run must share with the checkpoints that it goes on from."""
-    content = table[["smiles", "label"]].to_csv(index=False).encode()
-    return {"settings": settings.asdict(), "data": hashlib.sha256(content).hexdigest()}
+    return {"settings": values, "data": table_hash(table)}
 
 
 def _prepared(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:

@@ -49,6 +49,10 @@ class Settings:
         Random SMILES averaged, with the canonical one, at prediction.
     mlm_learning_rate, mlm_batch_size, mlm_epochs
         Masked-language-model fine-tuning.
+    influence_solver : {"lissa", "cg"}
+    influence_damping, influence_depth, influence_batch_size
+        Inverse Hessian product: the ridge on the Hessian (of the loss in squared standard deviations), the number of
+        Hessian products (conjugate gradients: of steps over all batches), molecules a batch.
     max_tokens : int
         Longer molecules are cut (3 of 4,200 at 128).
     precision : {"auto", "fp32", "fp16", "bf16"}
@@ -67,7 +71,7 @@ class Settings:
     standardise: bool = True
     learning_rate: float = 1e-3
     batch_size: int = 32
-    epochs: int = 5
+    epochs: int = 4
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float | None = None
@@ -78,6 +82,10 @@ class Settings:
     mlm_learning_rate: float = 5e-4
     mlm_batch_size: int = 32
     mlm_epochs: int = 2
+    influence_solver: str = "lissa"
+    influence_damping: float = 1.0
+    influence_depth: int = 200
+    influence_batch_size: int = 32
     max_tokens: int = 128
     precision: str = "auto"
     seed: int = 0
@@ -86,10 +94,29 @@ class Settings:
         """A copy with some settings changed; unknown names raise."""
         return _checked(self, changes)
 
-    def asdict(self) -> dict:
-        """All settings, as a dictionary that JSON can hold."""
-        return dataclasses.asdict(self)
+    def pick(self, *names: str) -> dict:
+        """Some settings by name, as a dictionary that JSON can hold."""
+        return {name: getattr(self, name) for name in names}
 
+
+#: Which settings each kind of stage reads: a stage is made again when one of these changes, and for no other reason.
+DATA = ("split_method", "split_seed", "limit")
+TRAINING = (
+    "checkpoint",
+    "canonical",
+    "max_tokens",
+    "precision",
+    "seed",
+    "weight_decay",
+    "warmup",
+    "patience",
+    "min_delta",
+)
+MLM = (*TRAINING, "mlm_learning_rate", "mlm_batch_size", "mlm_epochs")
+REGRESSION = (
+    *TRAINING, "head", "standardise", "learning_rate", "batch_size", "epochs", "dropout", "randomise", "n_random"
+)  # fmt: skip
+INFLUENCE = ("influence_solver", "influence_damping", "influence_depth", "influence_batch_size", "seed")
 
 PROFILES = {
     "smoke": dict(limit=48, epochs=2, mlm_epochs=1, batch_size=16, mlm_batch_size=16, precision="fp32"),
@@ -152,10 +179,14 @@ def _checked(base: Settings, changes: dict) -> Settings:
         "mlm_learning_rate",
         "mlm_batch_size",
         "mlm_epochs",
+        "influence_depth",
+        "influence_batch_size",
         "max_tokens",
     ):
         if not getattr(made, name) > 0:
             raise SettingsError(f"{name} is {getattr(made, name)!r}; it must be above zero")
+    if made.influence_solver not in ("lissa", "cg"):
+        raise SettingsError(f"influence_solver is {made.influence_solver!r}; choose lissa or cg")
     if made.precision not in ("auto", "fp32", "fp16", "bf16"):
         raise SettingsError(f"precision is {made.precision!r}; choose auto, fp32, fp16 or bf16")
     return made

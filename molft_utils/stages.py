@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock
 
 from .errors import CheckpointError
@@ -37,6 +38,11 @@ def fingerprint(inputs: dict) -> str:
 def file_hash(path: Path) -> str:
     """Sha256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def table_hash(table: pd.DataFrame) -> str:
+    """Sha256 of a table's molecules and labels, in their order."""
+    return hashlib.sha256(table[["smiles", "label"]].to_csv(index=False).encode()).hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:
