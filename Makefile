@@ -36,7 +36,8 @@ data: $(READY) ## make data/lipophilicity.csv and data/secondary.csv again from 
 	$(PY) -m molft_utils.make_data
 
 mini: $(READY) ## pretrain data/molformer-mini again (hours; run again to resume)
-	$(PY) -m molft_utils.pretrain
+	$(PY) -m molft_utils.pretrain --output runs/mini-first
+	$(PY) -m molft_utils.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
 
 results: $(READY) ## the results of record with three seeds (long; run again to resume)
 	nice -n 19 $(PY) -m molft_utils.results

@@ -187,26 +187,33 @@ class _Hessian:
             sizes = torch.tensor([float(len(loss(params, batch))) for batch in batches])
         self.weights = (sizes / sizes.mean()).tolist()  # the last batch is smaller, and counts for less
 
+    def undamped(self, i: int, x: Tensor) -> Tensor:
+        return self.weights[i] * _flatten(hvp(self.loss, self.params, self.batches[i], _like(x, self.params)))
+
     def on_batch(self, i: int, x: Tensor) -> Tensor:
-        product = hvp(self.loss, self.params, self.batches[i], _like(x, self.params))
-        return self.weights[i] * _flatten(product) + self.damping * x
+        return self.undamped(i, x) + self.damping * x
 
     def on(self, indices: Sequence[int], x: Tensor) -> Tensor:
         """Averaged over some batches."""
-        return sum(self.on_batch(i, x) for i in indices) / len(indices)
+        return sum(self.undamped(i, x) for i in indices) / len(indices) + self.damping * x
 
     def largest_eigenvalue(self, seed: int) -> float:
-        """Of H + damping I in size, on ``SUBSET`` batches, by power iteration."""
+        """Of H + damping I in size, on ``SUBSET`` batches, by power iteration.
+
+        The iteration runs on H alone: a random start in a million dimensions is so nearly orthogonal to the leading
+        eigenvectors that the damping would hide them, and the iteration would seem to have converged at once.
+        """
         # Drawn in float64 on the CPU, so that the start does not depend on device or precision.
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(sum(p.numel() for p in self.params.values()), generator=generator, dtype=torch.float64)
         x, value = x.to(next(iter(self.params.values()))), 0.0
         for _ in range(POWER_ITERATIONS):
-            x = self.on(self._spread(SUBSET), x / x.norm())
+            x = x / x.norm()
+            x = self.on(self._spread(SUBSET), x) - self.damping * x
             previous, value = value, float(x.norm())
             if abs(value - previous) <= 0.01 * value:
                 break
-        return value
+        return value + self.damping
 
     def residual(self, s: Tensor, v: Tensor, at_most: int) -> float:
         """||(H + damping I) s - v|| / ||v||, estimated on at most so many batches, exact where these are all.

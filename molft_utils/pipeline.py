@@ -7,6 +7,7 @@ next.
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class StagedFit(Fit):
 
     folder: Path
     reused: bool
+    n_train: int
 
     @property
     def note(self) -> str:
@@ -41,8 +43,13 @@ class StagedFit(Fit):
 
 def tables(settings: Settings) -> Split:
     """The split of the settings; with ``limit``, the first so many molecules of each part."""
-    parts = split(load_lipophilicity(), settings.split_method, settings.split_seed)
-    return Split(*(part.head(settings.limit) for part in (parts.train, parts.validation, parts.test)))
+    parts = _whole(settings.split_method, settings.split_seed)
+    return Split(*(part.head(settings.limit).copy() for part in (parts.train, parts.validation, parts.test)))
+
+
+@lru_cache(maxsize=4)
+def _whole(method: str, seed: int) -> Split:
+    return split(load_lipophilicity(), method, seed)  # three seconds of checks
 
 
 def baseline(settings: Settings) -> StagedFit:
@@ -62,7 +69,8 @@ def mlm(settings: Settings) -> StagedFit:
         model = load_model(settings.checkpoint, task="mlm")
         return pretrain_mlm(model, [*parts.train["smiles"], *parts.validation["smiles"]], settings, output_dir=folder)
 
-    return _staged("mlm", _inputs(settings, MLM), fit, settings, task="mlm")
+    n_molecules = sum(len(part) for part in (tables(settings).train, tables(settings).validation))
+    return _staged("mlm", _inputs(settings, MLM), fit, settings, "mlm", n_molecules)
 
 
 def after_mlm(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:
@@ -156,7 +164,7 @@ def _regression(settings: Settings, train: pd.DataFrame, start: str | Path, inpu
         return finetune(model, train, tables(settings).validation, settings, folder)
 
     inputs = {**_inputs(settings, REGRESSION), **inputs, "train": stages.table_hash(train)}
-    return _staged("regression", inputs, fit, settings, task="regression")
+    return _staged("regression", inputs, fit, settings, "regression", len(train))
 
 
 def _inputs(settings: Settings, fields: Iterable[str]) -> dict:
@@ -170,7 +178,9 @@ def _inputs(settings: Settings, fields: Iterable[str]) -> dict:
     return {**values, "weights": weights, "data": data, "molft": version("molft")}
 
 
-def _staged(name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str) -> StagedFit:
+def _staged(
+    name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str, n_train: int
+) -> StagedFit:
     def compute(folder: Path) -> dict:
         made = fit(folder / "training")
         with quiet_transformers():
@@ -182,4 +192,4 @@ def _staged(name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Setti
     result = stages.run_stage(name, inputs, compute)
     model = load_model(result.folder, task=task, head=settings.head)
     history = pd.read_csv(result.folder / "history.csv")
-    return StagedFit(model, history, result.record["seconds"], result.folder, result.reused)
+    return StagedFit(model, history, result.record["seconds"], result.folder, result.reused, n_train)

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from .evaluate import Difference
+
 FIGURES = Path(os.environ.get("MOLFT_FIGURES", Path(__file__).resolve().parents[1] / "figures"))
 
 #: Okabe and Ito's palette, which stays apart for every kind of colour vision.
@@ -138,3 +140,52 @@ def intervals(
     figure.legend(loc="outside lower center", ncols=2)
     values = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
     show(figure, name, f"{title}. Test RMSE in logD: {values}.")
+
+
+def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
+    """Residual of inverse Hessian products against the number of Hessian products spent, both on log scales."""
+    figure, (axes,) = new_figure()
+    for (label, history), style in zip(histories.items(), ("o-", "s--", "^:"), strict=False):
+        axes.loglog(history["n_products"], history["residual"], style, label=label)
+    axes.axhline(1, color=COLOURS["other"], lw=1)
+    axes.annotate(
+        "no better than s = 0", (1, 1), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+    )
+    axes.set(xlabel="Hessian products (one batch each)", ylabel="relative residual", title="Has it converged?")
+    axes.legend()
+    ends = "; ".join(f"{label} {history['residual'].iloc[-1]:.3f}" for label, history in histories.items())
+    show(figure, name, f"Relative residual against Hessian products; at the end: {ends}.")
+
+
+def score_histogram(table: pd.DataFrame, name: str) -> None:
+    """Histogram of influence scores, right and wrong labels (column ``corrupted``) apart."""
+    figure, (axes,) = new_figure()
+    groups = [table.loc[table["corrupted"] == wrong, "score"] for wrong in (False, True)]
+    low, high = table["score"].quantile([0.01, 0.99])
+    bins = np.linspace(low, high, 25)
+    colours = [COLOURS["train"], COLOURS["validation"]]
+    axes.hist(
+        [group.clip(low, high) for group in groups], bins=bins, color=colours, label=["right label", "wrong label"]
+    )
+    axes.axvline(0, color="black", lw=1)
+    axes.set(xlabel="score: harmful < 0 < helpful", ylabel="molecules", title="Scores of the secondary set")
+    axes.legend()
+    middle = [f"{group.median():+.2f}" for group in groups]
+    show(figure, name, f"Histogram of scores; median of right labels {middle[0]}, of wrong labels {middle[1]}.")
+
+
+def differences(rows: Mapping[str, Difference], name: str, title: str) -> None:
+    """Paired differences of the test RMSE in logD with their 95 % intervals, a row each, zero marked."""
+    figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
+    positions = np.arange(len(rows))[::-1]
+    colour = {"better": COLOURS["test"], "worse": COLOURS["validation"], "no difference shown": COLOURS["other"]}
+    for y, row in zip(positions, rows.values(), strict=True):
+        error = [[row.value - row.interval[0]], [row.interval[1] - row.value]]
+        axes.errorbar(row.value, y, xerr=error, fmt="o", capsize=3, color=colour[row.verdict])
+    axes.axvline(0, color="black", lw=1)
+    axes.set_yticks(positions, list(rows))
+    axes.set(xlabel="change of the test RMSE / logD (left: better)", title=title, ylim=(-0.6, len(rows) - 0.4))
+    for verdict, shade in colour.items():
+        axes.plot([], [], "o", color=shade, label=verdict)
+    figure.legend(loc="outside lower center", ncols=3)
+    show(figure, name, f"{title}. " + "; ".join(f"{row} {value}" for row, value in rows.items()) + ".")

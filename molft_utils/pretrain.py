@@ -165,7 +165,7 @@ def pretrain(args: argparse.Namespace) -> None:
 
 
 def arguments(line: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; the defaults made the committed checkpoint."""
+    """Parse the command line; `make mini` holds the two calls that made the committed checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=lambda s: int(float(s)), default=26_000_000)
     parser.add_argument("--tokens-per-batch", type=int, default=2048)

@@ -6,6 +6,7 @@ have not changed is never repeated; a changed setting, data file or checkpoint r
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
+from joblib import Parallel, delayed
 
 from . import pipeline, stages
 from .checkpoints import MINI_FOLDER
@@ -22,10 +24,21 @@ from .errors import DataError
 from .evaluate import Difference, evaluate, paired_difference, scores
 from .molformer import MolformerConfig, MolformerForMaskedLM
 from .predict import predict
-from .settings import Settings, settings
+from .selection import RULES, choose
+from .settings import INFLUENCE, Settings, settings
 
 RESULTS = DATA_FOLDER / "results"
 SEEDS = (0, 1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One line of a table: what it is, its settings for a seed, how it is trained, and on what else that depends."""
+
+    description: str
+    settings: Callable[[int], Settings]
+    fit: Callable[[Settings], pipeline.StagedFit]
+    inputs: Callable[[Settings], dict] = lambda cfg: {}
 
 
 def random_mini(seed: int) -> str:
@@ -39,49 +52,74 @@ def random_mini(seed: int) -> str:
     return str(stages.run_stage("random-mini", {"seed": seed, "weights": "random"}, compute).folder)
 
 
-#: Variant -> (what it is, how its fit is made from a seed).
-TABLE1: dict[str, tuple[str, Callable[[int], tuple[Settings, Callable]]]] = {
-    "baseline": ("class profile", lambda seed: (settings("class", seed=seed), pipeline.baseline)),
-    "after-mlm": (
-        "class profile, masked-language modelling first",
-        lambda seed: (settings("class", seed=seed), pipeline.after_mlm),
-    ),
-    "best": (
+def class_settings(seed: int) -> Settings:
+    return settings("class", seed=seed)
+
+
+TABLE1 = {
+    "baseline": Variant("class profile", class_settings, pipeline.baseline),
+    "after-mlm": Variant("class profile, masked-language modelling first", class_settings, pipeline.after_mlm),
+    "best": Variant(
         "best settings for the mini checkpoint",
-        lambda seed: (settings("best", checkpoint="mini", seed=seed), pipeline.baseline),
+        lambda seed: settings("best", checkpoint="mini", seed=seed),
+        pipeline.baseline,
     ),
-    "random-weights": (
+    "random-weights": Variant(
         "class profile, no pretraining",
-        lambda seed: (settings("class", checkpoint=random_mini(seed), seed=seed), pipeline.baseline),
+        lambda seed: settings("class", checkpoint=random_mini(seed), seed=seed),
+        pipeline.baseline,
     ),
 }
 
 
-def run_table1(variants: list[str], seeds: list[int]) -> None:
-    """Compute the missing rows of Table 1, one after the other."""
-    for variant in variants:
-        description, make = TABLE1[variant]
-        for seed in seeds:
-            cfg, fit_with = make(seed)
-            inputs = pipeline.describe(cfg)
-            if _is_recorded("table1", variant, seed, inputs):
-                print(f"{variant}, seed {seed}: on record", flush=True)
-                continue
-            fit = fit_with(cfg)
-            parts = pipeline.tables(cfg)
-            predictions = predict(fit.model, parts.test["smiles"])
-            row = {
-                "variant": variant,
-                "description": description,
-                "seed": seed,
-                "rmse": scores(parts.test["label"], predictions).rmse,
-                "validation_rmse": evaluate(fit.model, parts.validation).rmse,
-                "epochs": len(fit.history),
-                "seconds": round(fit.seconds, 1),
-                "inputs": json.dumps(inputs, sort_keys=True),
-            }
-            _add("table1", row, predictions, parts.test)
-            print(f"{variant}, seed {seed}: test RMSE {row['rmse']:.3f}, {row['seconds']:.0f} s", flush=True)
+def with_chosen(rule: str, target: str = "validation") -> Variant:
+    """Fine-tuning on the training split and what a rule keeps of the secondary set."""
+
+    def fit(cfg: Settings) -> pipeline.StagedFit:
+        secondary = pipeline.secondary_table(cfg)
+        scored = secondary if rule in ("none", "all") else pipeline.influence(cfg, secondary, target).table
+        return pipeline.after_mlm(cfg, pipeline.with_secondary(cfg, choose(scored, rule, cfg.seed)))
+
+    def inputs(cfg: Settings) -> dict:
+        used = {} if rule in ("none", "all") else {**cfg.pick(*INFLUENCE), "target": target}
+        return {**used, "rule": rule, "secondary": stages.file_hash(DATA_FOLDER / "secondary.csv")}
+
+    name = "train alone" if rule == "none" else f"train + secondary ({rule})"
+    leak = ", scored on the test labels: a leak" if target == "test" else ""
+    return Variant(name + leak, class_settings, fit, inputs)
+
+
+TABLE2 = {rule: with_chosen(rule) for rule in RULES} | {
+    f"{rule}, test target": with_chosen(rule, "test") for rule in ("all positive", "top 100")
+}
+
+TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2}
+
+
+def run_row(table: str, name: str, seed: int) -> None:
+    """Compute one row of a table, unless it is on record."""
+    variant = TABLES[table][name]
+    cfg = variant.settings(seed)
+    inputs = {**pipeline.describe(cfg), **variant.inputs(cfg)}
+    if _is_recorded(table, name, seed, inputs):
+        print(f"{table}, {name}, seed {seed}: on record", flush=True)
+        return
+    fit = variant.fit(cfg)
+    parts = pipeline.tables(cfg)
+    predictions = predict(fit.model, parts.test["smiles"])
+    row = {
+        "variant": name,
+        "description": variant.description,
+        "seed": seed,
+        "rmse": scores(parts.test["label"], predictions).rmse,
+        "validation_rmse": evaluate(fit.model, parts.validation).rmse,
+        "n_train": fit.n_train,
+        "epochs": len(fit.history),
+        "seconds": round(fit.seconds, 1),
+        "inputs": json.dumps(inputs, sort_keys=True),
+    }
+    _add(table, row, predictions, parts.test)
+    print(f"{table}, {name}, seed {seed}: test RMSE {row['rmse']:.3f}, {row['seconds']:.0f} s", flush=True)
 
 
 def _is_recorded(table: str, variant: str, seed: int, inputs: dict) -> bool:
@@ -101,6 +139,7 @@ def _is_recorded(table: str, variant: str, seed: int, inputs: dict) -> bool:
 
 
 def _add(table: str, row: dict, predictions: np.ndarray, test: pd.DataFrame) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
     with FileLock(RESULTS / f".{table}.lock"):  # two processes may work on one table
         path, columns = RESULTS / f"{table}.csv", RESULTS / f"{table}_predictions.csv"
         rows = (
@@ -136,10 +175,19 @@ def record_difference(table: str, a: str, b: str) -> Difference:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variants", nargs="+", default=list(TABLE1), choices=list(TABLE1))
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time; two cores do best with two")
     args = parser.parse_args()
-    run_table1(args.variants, args.seeds)
+    rows = [
+        (table, name, seed)
+        for table in args.tables
+        for seed in args.seeds
+        for name in TABLES[table]
+        if not args.variants or name in args.variants
+    ]
+    Parallel(n_jobs=args.jobs)(delayed(run_row)(*row) for row in rows)
 
 
 if __name__ == "__main__":

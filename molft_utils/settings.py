@@ -83,7 +83,7 @@ class Settings:
     mlm_batch_size: int = 32
     mlm_epochs: int = 2
     influence_solver: str = "lissa"
-    influence_damping: float = 1.0
+    influence_damping: float = 5.0
     influence_depth: int = 200
     influence_batch_size: int = 32
     max_tokens: int = 128
@@ -119,7 +119,16 @@ REGRESSION = (
 INFLUENCE = ("influence_solver", "influence_damping", "influence_depth", "influence_batch_size", "seed")
 
 PROFILES = {
-    "smoke": dict(limit=48, epochs=2, mlm_epochs=1, batch_size=16, mlm_batch_size=16, precision="fp32"),
+    "smoke": dict(
+        limit=48,
+        epochs=2,
+        mlm_epochs=1,
+        batch_size=16,
+        mlm_batch_size=16,
+        influence_depth=10,
+        influence_batch_size=16,
+        precision="fp32",
+    ),
     "class": dict(precision="fp32"),
     "report": dict(
         checkpoint="xl",

@@ -138,6 +138,16 @@ def test_the_scale_is_one_and_a_half_times_the_largest_eigenvalue(ridge, capsys)
     assert f"scale {found.scale:.3g}" in capsys.readouterr().out
 
 
+def test_a_large_damping_does_not_hide_the_largest_eigenvalue():
+    generator = torch.Generator().manual_seed(0)
+    leading = torch.zeros(10_000, dtype=torch.float64)
+    leading[0] = 1.0
+    x = 7 * leading.repeat(8, 1)  # Hessian 98 along one of 10,000 axes, zero along the others
+    v = {"w": torch.randn(10_000, generator=generator, dtype=torch.float64)}
+    found = lissa(squared_error, {"w": leading}, [(x, torch.zeros(8))], v, damping=5.0, depth=100)
+    assert found.scale == pytest.approx(1.5 * (98 + 5), rel=0.02)
+
+
 def test_too_small_a_scale_raises_within_fifty_products(ridge):
     for batches in (ridge.batches(), [ridge.train]):
         with pytest.raises(DivergenceError, match=r"diverged after ([1-9]|[1-4]\d|50) products.*leave scale=None"):
