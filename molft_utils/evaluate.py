@@ -155,7 +155,7 @@ def report() -> dict:
     return json.loads((DATA_FOLDER / "report.json").read_text(encoding="utf-8"))
 
 
-def beside_report(table: str, ours: Mapping[str, Scores]) -> pd.DataFrame:
+def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
     """Our test RMSE beside the report's.
 
     Parameters
@@ -164,8 +164,12 @@ def beside_report(table: str, ours: Mapping[str, Scores]) -> pd.DataFrame:
         A key of ``data/report.json``, for instance "table1".
     ours
         Row name -> scores. Rows that the report lacks stay empty on its side; rows that we lack, on ours.
+    column
+        Of a table with several columns, for instance "Full Finetuning" of table3.
     """
     theirs = report()[table]["rows"]
+    if column is not None:
+        theirs = {name: row[column] for name, row in theirs.items()}
     names = [*ours, *(name for name in theirs if name not in ours)]
     rows = {
         name: {

@@ -13,17 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, set_seed
 
 from . import stages
 from .checkpoints import XL_REVISION, load_model, locate, quiet_transformers
-from .data import DATA_FOLDER, Split, load_lipophilicity, load_secondary, split
-from .errors import DataError
+from .data import DATA_FOLDER, Split, load_lipophilicity, split
 from .finetune import Fit, finetune, pretrain_mlm
 from .fingerprints import baseline_predictions
-from .influence import InfluenceResult, InverseHVP, influence_scores
-from .settings import DATA, INFLUENCE, MLM, REGRESSION, Settings
+from .settings import DATA, MLM, REGRESSION, Settings
 
 
 @dataclasses.dataclass
@@ -70,7 +67,7 @@ def mlm(settings: Settings) -> StagedFit:
         return pretrain_mlm(model, [*parts.train["smiles"], *parts.validation["smiles"]], settings, output_dir=folder)
 
     n_molecules = sum(len(part) for part in (tables(settings).train, tables(settings).validation))
-    return _staged("mlm", _inputs(settings, MLM), fit, settings, "mlm", n_molecules)
+    return _staged("mlm", inputs_of(settings, MLM), fit, settings, "mlm", n_molecules)
 
 
 def after_mlm(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:
@@ -78,58 +75,6 @@ def after_mlm(settings: Settings, train: pd.DataFrame | None = None) -> StagedFi
     start = mlm(settings)
     train = tables(settings).train if train is None else train
     return _regression(settings, train, start.folder, {"start": start.folder.name})
-
-
-def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
-    """The secondary set (the repository's, or the CSV at ``path``); with ``limit``, its first so many molecules."""
-    return load_secondary(path).head(settings.limit)
-
-
-def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
-    """The training split and, beneath it, molecules chosen from a secondary set."""
-    parts = [table[["smiles", "label"]] for table in (tables(settings).train, chosen)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def influence(
-    settings: Settings, secondary: pd.DataFrame, target: str = "validation", parameters: str = "all"
-) -> InfluenceResult:
-    """Scores of the secondary molecules under the model that was trained on the training split and all of them.
-
-    ``target`` names the split whose loss is to fall; "test" is the report's way, and a leak.
-    """
-    if target not in ("validation", "test"):
-        raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
-    train = with_secondary(settings, secondary)
-    start = after_mlm(settings, train)
-
-    def compute(folder: Path) -> dict:
-        aim = getattr(tables(settings), target)
-        found = influence_scores(start.model, train, aim, secondary, settings, parameters, target)
-        solution = found.direction
-        save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
-        stages.write_atomically(folder / "table.csv", found.table.to_csv())
-        stages.write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
-        return {
-            "residual": solution.residual,
-            "scale": solution.scale if solution.scale == solution.scale else None,  # JSON knows no nan
-            "n_products": solution.n_products,
-            "seconds": found.seconds,
-        }
-
-    inputs = {**_inputs(settings, INFLUENCE), "start": start.folder.name, "target": target, "parameters": parameters}
-    done = stages.run_stage("influence", {**inputs, "candidates": stages.table_hash(secondary)}, compute)
-    return _influence_from(done, secondary, target)
-
-
-def _influence_from(done: stages.Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
-    table = pd.read_csv(done.folder / "table.csv", index_col=0)
-    direction = load_file(done.folder / "direction.safetensors")
-    history, record = pd.read_csv(done.folder / "history.csv"), done.record
-    scale = float("nan") if record["scale"] is None else record["scale"]
-    solution = InverseHVP(direction, record["residual"], scale, record["n_products"], history)
-    scores = torch.tensor(table["score"].loc[secondary.index].to_numpy())
-    return InfluenceResult(scores, solution, table, target, record["seconds"])
 
 
 def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
@@ -140,7 +85,7 @@ def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
         stages.write_atomically(folder / "predictions.csv", made.to_csv(index=False))
         return {}
 
-    inputs = {name: value for name, value in _inputs(settings, ()).items() if name != "weights"}
+    inputs = {name: value for name, value in inputs_of(settings, ()).items() if name != "weights"}
     return pd.read_csv(stages.run_stage("fingerprints", inputs, compute).folder / "predictions.csv")
 
 
@@ -154,7 +99,7 @@ def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
 
 def describe(settings: Settings) -> dict:
     """Everything a run of these settings depends on, for a result's record."""
-    return _inputs(settings, {*REGRESSION, *MLM})
+    return inputs_of(settings, {*REGRESSION, *MLM})
 
 
 def _regression(settings: Settings, train: pd.DataFrame, start: str | Path, inputs: dict) -> StagedFit:
@@ -163,12 +108,12 @@ def _regression(settings: Settings, train: pd.DataFrame, start: str | Path, inpu
         model = load_model(start, head=settings.head)
         return finetune(model, train, tables(settings).validation, settings, folder)
 
-    inputs = {**_inputs(settings, REGRESSION), **inputs, "train": stages.table_hash(train)}
+    inputs = {**inputs_of(settings, REGRESSION), **inputs, "train": stages.table_hash(train)}
     return _staged("regression", inputs, fit, settings, "regression", len(train))
 
 
-def _inputs(settings: Settings, fields: Iterable[str]) -> dict:
-    """What a stage depends on: the settings that it reads, the data, the checkpoint and the package's version."""
+def inputs_of(settings: Settings, fields: Iterable[str]) -> dict:
+    """What a stage depends on: the settings that it reads (``fields``), data, checkpoint and the package's version."""
     values = settings.pick(*DATA, *fields)
     name, _ = locate(settings.checkpoint)
     weights = XL_REVISION if settings.checkpoint == "xl" else stages.file_hash(Path(name) / "model.safetensors")

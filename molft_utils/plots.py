@@ -189,3 +189,50 @@ def differences(rows: Mapping[str, Difference], name: str, title: str) -> None:
         axes.plot([], [], "o", color=shade, label=verdict)
     figure.legend(loc="outside lower center", ncols=3)
     show(figure, name, f"{title}. " + "; ".join(f"{row} {value}" for row, value in rows.items()) + ".")
+
+
+def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> None:
+    """Split-half rank correlation of data values against the work spent.
+
+    Parameters
+    ----------
+    runs
+        Kind of value -> (marginal contributions a molecule, split-half rank correlation).
+    """
+    figure, (axes,) = new_figure()
+    for (label, points), style in zip(runs.items(), ("o-", "s--"), strict=False):
+        axes.plot(*zip(*points, strict=True), style, label=label)
+    axes.set(xlabel="marginal contributions a molecule", ylabel="split-half rank correlation", ylim=(0, 1))
+    axes.set(title="Do two halves of the work agree?")
+    axes.legend()
+    ends = "; ".join(f"{label} {points[-1][1]:.2f}" for label, points in runs.items())
+    show(figure, name, f"Split-half rank correlation against the number of contributions; at the end: {ends}.")
+
+
+def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
+    """Error of the source model against the number of molecules removed, by three orders of removal."""
+    figure, (axes,) = new_figure()
+    for (column, label), style in zip(
+        (("lowest", "lowest values first"), ("random", "at random"), ("highest", "highest values first")),
+        ("-", ":", "--"),
+        strict=True,
+    ):
+        axes.plot(curve["n_removed"], curve[column], style, lw=2, label=label)
+    axes.axvline(optimum, color="black", lw=1)
+    axes.annotate(
+        f"chosen: {optimum}", (optimum, 1), xycoords=("data", "axes fraction"), ha="left", va="top", fontsize=9
+    )
+    top = curve[["lowest", "random"]].to_numpy().max()
+    axes.set(ylim=(None, top + 0.4 * (top - curve["lowest"].min()) + 0.01))
+    axes.set(
+        xlabel="molecules removed",
+        ylabel="RMSE / standard deviations",
+        title="The source model, as molecules are removed",
+    )
+    axes.legend()
+    least = curve["lowest"].min()
+    show(
+        figure,
+        name,
+        f"RMSE of the source model against molecules removed; lowest first falls to {least:.3f} at {optimum}.",
+    )

@@ -17,15 +17,14 @@ import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
 
-from . import pipeline, stages
+from . import pipeline, selection, stages
 from .checkpoints import MINI_FOLDER
 from .data import DATA_FOLDER
 from .errors import DataError
 from .evaluate import Difference, evaluate, paired_difference, scores
 from .molformer import MolformerConfig, MolformerForMaskedLM
 from .predict import predict
-from .selection import RULES, choose
-from .settings import INFLUENCE, Settings, settings
+from .settings import INFLUENCE, SHAPLEY, Settings, settings
 
 RESULTS = DATA_FOLDER / "results"
 SEEDS = (0, 1, 2)
@@ -76,9 +75,9 @@ def with_chosen(rule: str, target: str = "validation") -> Variant:
     """Fine-tuning on the training split and what a rule keeps of the secondary set."""
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
-        secondary = pipeline.secondary_table(cfg)
-        scored = secondary if rule in ("none", "all") else pipeline.influence(cfg, secondary, target).table
-        return pipeline.after_mlm(cfg, pipeline.with_secondary(cfg, choose(scored, rule, cfg.seed)))
+        secondary = selection.secondary_table(cfg)
+        scored = secondary if rule in ("none", "all") else selection.influence(cfg, secondary, target).table
+        return pipeline.after_mlm(cfg, selection.with_secondary(cfg, selection.choose(scored, rule, cfg.seed)))
 
     def inputs(cfg: Settings) -> dict:
         used = {} if rule in ("none", "all") else {**cfg.pick(*INFLUENCE), "target": target}
@@ -89,11 +88,31 @@ def with_chosen(rule: str, target: str = "validation") -> Variant:
     return Variant(name + leak, class_settings, fit, inputs)
 
 
-TABLE2 = {rule: with_chosen(rule) for rule in RULES} | {
+TABLE2 = {rule: with_chosen(rule) for rule in selection.RULES} | {
     f"{rule}, test target": with_chosen(rule, "test") for rule in ("all positive", "top 100")
 }
 
-TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2}
+
+def by_value(kept: str) -> Variant:
+    """Fine-tuning on what TS-DShapley keeps, on as many molecules kept at random, or on all."""
+
+    def fit(cfg: Settings) -> pipeline.StagedFit:
+        secondary = selection.secondary_table(cfg)
+        if kept == "all":
+            return pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
+        valued = selection.shapley(cfg, secondary)
+        return pipeline.after_mlm(cfg, valued.kept() if kept == "ts-dshapley" else valued.kept_at_random(cfg.seed))
+
+    def inputs(cfg: Settings) -> dict:
+        used = {} if kept == "all" else cfg.pick(*SHAPLEY)
+        return {**used, "kept": kept, "secondary": stages.file_hash(DATA_FOLDER / "secondary.csv")}
+
+    return Variant(f"train + secondary, {kept}", class_settings, fit, inputs)
+
+
+SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal")}
+
+TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2, "shapley": SHAPLEY_TABLE}
 
 
 def run_row(table: str, name: str, seed: int) -> None:

@@ -1,13 +1,26 @@
-"""Which molecules of a secondary set are kept: the report's rules, and the controls that it lacks.
+"""Choosing training data: the stages that score a secondary set, and the rules by which molecules are kept.
 
-A rule takes the scored secondary table (:class:`~molft_utils.influence.InfluenceResult`, the best first) and a seed.
+The rules are the report's, and the controls that it lacks. They take the scored secondary table
+(:class:`~molft_utils.influence.InfluenceResult`) and a seed.
 """
 
+import dataclasses
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.preprocessing import StandardScaler
 
+from . import pipeline, stages
+from .data import load_secondary
 from .errors import DataError
+from .influence import InfluenceResult, InverseHVP, influence_scores
+from .settings import INFLUENCE, SHAPLEY, Settings
+from .shapley import embed, removal_curve, ts_dshapley
 
 N_CHOSEN = 100
 
@@ -36,3 +49,163 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
     if rule != "none" and not len(chosen):
         raise DataError(f"the rule {rule!r} keeps none of {len(table)} molecules; no score is positive")
     return chosen
+
+
+def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
+    """The secondary set (the repository's, or the CSV at ``path``); with ``limit``, its first so many molecules."""
+    return load_secondary(path).head(settings.limit)
+
+
+def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
+    """The training split and, beneath it, molecules chosen from a secondary set."""
+    parts = [table[["smiles", "label"]] for table in (pipeline.tables(settings).train, chosen)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def influence(
+    settings: Settings, secondary: pd.DataFrame, target: str = "validation", parameters: str = "all"
+) -> InfluenceResult:
+    """Scores of the secondary molecules under the model that was trained on the training split and all of them.
+
+    ``target`` names the split whose loss is to fall; "test" is the report's way, and a leak.
+    """
+    if target not in ("validation", "test"):
+        raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
+    train = with_secondary(settings, secondary)
+    start = pipeline.after_mlm(settings, train)
+
+    def compute(folder: Path) -> dict:
+        aim = getattr(pipeline.tables(settings), target)
+        found = influence_scores(start.model, train, aim, secondary, settings, parameters, target)
+        solution = found.direction
+        save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
+        stages.write_atomically(folder / "table.csv", found.table.to_csv())
+        stages.write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
+        return {
+            "residual": solution.residual,
+            "scale": solution.scale if solution.scale == solution.scale else None,  # JSON knows no nan
+            "n_products": solution.n_products,
+            "seconds": found.seconds,
+        }
+
+    inputs = {
+        **pipeline.inputs_of(settings, INFLUENCE),
+        "start": start.folder.name,
+        "target": target,
+        "parameters": parameters,
+    }
+    done = stages.run_stage("influence", {**inputs, "candidates": stages.table_hash(secondary)}, compute)
+    return _influence_from(done, secondary, target)
+
+
+def _influence_from(done: stages.Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
+    table = pd.read_csv(done.folder / "table.csv", index_col=0)
+    direction = load_file(done.folder / "direction.safetensors")
+    history, record = pd.read_csv(done.folder / "history.csv"), done.record
+    scale = float("nan") if record["scale"] is None else record["scale"]
+    solution = InverseHVP(direction, record["residual"], scale, record["n_products"], history)
+    scores = torch.tensor(table["score"].loc[secondary.index].to_numpy())
+    return InfluenceResult(scores, solution, table, target, record["seconds"])
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceData:
+    """What the source model of TS-DShapley learns from: standardised representations and labels.
+
+    Rows of ``X`` are the training split and beneath it the secondary set. The validation split is cut in two halves:
+    ``value`` makes the values, ``choice`` says how many molecules to drop.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    X_value: np.ndarray
+    y_value: np.ndarray
+    X_choice: np.ndarray
+    y_choice: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapleyResult:
+    """Values of the training split and the secondary set (``table``: ``value``, ``standard_error``, ``secondary``, in the
+    order of training), the removal ``curve``, the number of molecules to drop, and how the sampling went."""
+
+    table: pd.DataFrame
+    curve: pd.DataFrame
+    optimum: int
+    split_half: float
+    kind: str
+    stopped: str
+    seconds: float
+
+    def kept(self) -> pd.DataFrame:
+        """The training table without the ``optimum`` molecules of lowest value."""
+        return self.table.drop(self.table["value"].nsmallest(self.optimum).index)
+
+    def kept_at_random(self, seed: int) -> pd.DataFrame:
+        """The control: as many molecules dropped at random."""
+        return self.table.drop(self.table.sample(self.optimum, random_state=seed).index)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.table)} values ({self.kind}); {self.stopped}; split-half rank correlation "
+            f"{self.split_half:.2f}; the source model drops {self.optimum}; {self.seconds:.0f} s"
+        )
+
+
+def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
+    """Representations by the model that was trained on the training split and the whole secondary set."""
+    parts, train = pipeline.tables(settings), with_secondary(settings, secondary)
+    model = pipeline.after_mlm(settings, train).model
+    n_train = len(parts.train)
+    vectors = embed(model, train["smiles"])
+    scaler = StandardScaler().fit(vectors[:n_train])
+    mean, std = parts.train["label"].mean(), parts.train["label"].std(ddof=0)
+    X_val, y_val = scaler.transform(embed(model, parts.validation["smiles"])), parts.validation["label"].to_numpy()
+    order = np.random.default_rng(settings.split_seed).permutation(len(y_val))
+    value, choice = np.array_split(order, 2)
+    y, y_val = ((labels - mean) / std for labels in (train["label"].to_numpy(), y_val))
+    return SourceData(scaler.transform(vectors), y, X_val[value], y_val[value], X_val[choice], y_val[choice])
+
+
+def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> ShapleyResult:
+    """TS-DShapley values of the training split and the secondary set, and how many molecules to drop."""
+    train = with_secondary(settings, secondary)
+    start = pipeline.after_mlm(settings, train)
+
+    def compute(folder: Path) -> dict:
+        began, data = time.perf_counter(), source_data(settings, secondary)
+        values = ts_dshapley(
+            data.X,
+            data.y,
+            data.X_value,
+            data.y_value,
+            n_chains=settings.shapley_chains,
+            subset_size=settings.shapley_subset,
+            n_permutations=settings.shapley_permutations,
+            alpha=settings.shapley_alpha,
+            skip=settings.shapley_skip,
+            target=settings.shapley_target,
+            seed=settings.seed,
+            n_jobs=n_jobs,
+        )
+        alpha = settings.shapley_alpha
+        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=alpha)
+        made = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
+        stages.write_atomically(folder / "values.csv", made.to_csv(index=False))
+        stages.write_atomically(folder / "curve.csv", curve.to_csv(index=False))
+        return {
+            "optimum": curve.attrs["optimum"],
+            "split_half": values.split_half,
+            "kind": values.kind,
+            "stopped": values.stopped,
+            "seconds": time.perf_counter() - began,
+        }
+
+    inputs = {**pipeline.inputs_of(settings, SHAPLEY), "start": start.folder.name}
+    done = stages.run_stage("shapley", inputs, compute)
+    table = pd.concat([train, pd.read_csv(done.folder / "values.csv")], axis=1)
+    table["secondary"] = np.arange(len(table)) >= len(table) - len(secondary)
+    if "corrupted" in secondary:
+        table["corrupted"] = np.append(np.zeros(len(table) - len(secondary), bool), secondary["corrupted"])
+    told = {name: done.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
+    return ShapleyResult(table, pd.read_csv(done.folder / "curve.csv"), **told)

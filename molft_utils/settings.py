@@ -53,6 +53,11 @@ class Settings:
     influence_damping, influence_depth, influence_batch_size
         Inverse Hessian product: the ridge on the Hessian (of the loss in squared standard deviations), the number of
         Hessian products (conjugate gradients: of steps over all batches), molecules a batch.
+    shapley_chains, shapley_subset, shapley_permutations
+        TS-DShapley: the budget of chains, molecules a chain, orders a chain.
+    shapley_alpha, shapley_skip, shapley_target
+        The source model's ridge penalty; the share of each order that is not counted; the split-half rank correlation
+        at which sampling stops.
     max_tokens : int
         Longer molecules are cut (3 of 4,200 at 128).
     precision : {"auto", "fp32", "fp16", "bf16"}
@@ -86,6 +91,12 @@ class Settings:
     influence_damping: float = 5.0
     influence_depth: int = 200
     influence_batch_size: int = 32
+    shapley_chains: int = 144
+    shapley_subset: int = 300
+    shapley_permutations: int = 20
+    shapley_alpha: float = 100.0
+    shapley_skip: float = 0.05
+    shapley_target: float = 0.92
     max_tokens: int = 128
     precision: str = "auto"
     seed: int = 0
@@ -117,6 +128,10 @@ REGRESSION = (
     *TRAINING, "head", "standardise", "learning_rate", "batch_size", "epochs", "dropout", "randomise", "n_random"
 )  # fmt: skip
 INFLUENCE = ("influence_solver", "influence_damping", "influence_depth", "influence_batch_size", "seed")
+SHAPLEY = (
+    "shapley_chains", "shapley_subset", "shapley_permutations",
+    "shapley_alpha", "shapley_skip", "shapley_target", "seed",
+)  # fmt: skip
 
 PROFILES = {
     "smoke": dict(
@@ -127,6 +142,9 @@ PROFILES = {
         mlm_batch_size=16,
         influence_depth=10,
         influence_batch_size=16,
+        shapley_chains=8,
+        shapley_subset=30,
+        shapley_permutations=4,
         precision="fp32",
     ),
     "class": dict(precision="fp32"),

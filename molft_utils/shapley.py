@@ -1,0 +1,287 @@
+"""Data values by TS-DShapley (Schoch, Mishra & Ji 2023, arXiv:2306.10165): Shapley values from a cheap source model.
+
+The source model is a ridge regression with intercept on the language model's pooled vectors. The utility of a set S of
+training molecules is U(S) = -MSE on a validation split of the ridge trained on S; U of the empty set is that of
+predicting a constant, the mean training label. The Shapley value of molecule i is the mean, over all orders, of the
+marginal contribution U(those before i, and i) - U(those before i). **A high value means: helpful.**
+
+One Cholesky factorisation gives the utilities of *all* prefixes of an order (:mod:`molft_utils.marginals`).
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+from transformers import DataCollatorWithPadding, PreTrainedModel
+
+from .checkpoints import load_tokenizer
+from .errors import DataError
+from .marginals import Tally, draw_orders, prefix_utilities
+from .predict import length_batches, tokenise
+from .tables import canonicalise
+
+__all__ = [
+    "Values",
+    "embed",
+    "exact_values",
+    "permutation_values",
+    "prefix_utilities",
+    "rank_correlation",
+    "removal_curve",
+    "ts_dshapley",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Data values of n molecules, in the utility's unit (squared standard deviations of the labels).
+
+    ``values`` [n], nan where no permutation counted a molecule; ``standard_error`` [n]; ``counts`` [n] marginal
+    contributions a value is the mean of; ``split_half`` the rank correlation between the values of two halves of the
+    work; ``kind`` "Shapley value", or the name of what else it is; ``stopped`` why sampling ended.
+    """
+
+    values: np.ndarray
+    standard_error: np.ndarray
+    counts: np.ndarray
+    split_half: float
+    kind: str
+    stopped: str
+
+
+@torch.inference_mode()
+def embed(model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """Pooled vectors [n, d] (float64) as the model's head sees them, in eval mode."""
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    rewrite = canonicalise if getattr(base.config, "canonical_smiles", False) else str
+    ids = tokenise([rewrite(s) for s in smiles], getattr(base.config, "max_tokens", 128))
+    pad, was_training = DataCollatorWithPadding(load_tokenizer()), model.training
+    model.eval()
+    result = np.empty((len(ids), base.config.hidden_size))
+    for batch in length_batches(ids, batch_size):
+        output = base.molformer(**pad([{"input_ids": ids[i]} for i in batch]).to(model.device))
+        result[batch] = output.pooler_output.double().cpu().numpy()
+    model.train(was_training)
+    return result
+
+
+def permutation_values(
+    X: np.ndarray,
+    y: np.ndarray,
+    X_val: np.ndarray,
+    y_val: np.ndarray,
+    *,
+    alpha: float = 1.0,
+    n_permutations: int | None,
+    truncation: float = 0.0,
+    skip: float = 0.0,
+    seed: int = 0,
+    sampling: str = "plain",
+) -> Values:
+    """Values of all points from random orders of the whole set.
+
+    Parameters
+    ----------
+    X [n, d], y [n], X_val [q, d], y_val [q]
+    alpha
+        The ridge's penalty, as scikit-learn's.
+    n_permutations
+        None: every order, for up to nine points; the values are then exact.
+    truncation
+        Marginal contributions count as zero once the prefix has come within this share of U(all) - U(empty) of U(all).
+    skip
+        Share of each order, from its start, whose contributions are not counted. They are the noisiest; but the mean
+        of the others is a clipped semivalue and no Shapley value: efficiency fails, and ``kind`` says so.
+    sampling : {"plain", "antithetic"}
+        Independent orders, or every order followed by its reverse. For ridge utilities we saw no gain in the latter.
+
+    Raises
+    ------
+    DataError
+        If shapes disagree, a value is not finite, or all labels are equal.
+    """
+    _check(X, y, X_val, y_val)
+    rng, n = np.random.default_rng(seed), len(y)
+    if n_permutations is None:
+        if n > 9:
+            raise DataError(f"{n} points have {n}! orders; give n_permutations")
+        orders: Iterator = (np.array(order) for order in itertools.permutations(range(n)))
+    else:
+        orders = draw_orders(n, n_permutations, sampling, rng)
+    tally = Tally.of_orders(X, y, X_val, y_val, orders, alpha, truncation, skip, float(np.mean(y)))
+    return _values(tally, skip, "all permutations done", math.nan)
+
+
+def ts_dshapley(
+    X: np.ndarray,
+    y: np.ndarray,
+    X_val: np.ndarray,
+    y_val: np.ndarray,
+    *,
+    n_chains: int,
+    subset_size: int,
+    n_permutations: int,
+    alpha: float = 1.0,
+    truncation: float = 0.0,
+    skip: float = 0.0,
+    seed: int = 0,
+    n_jobs: int = 1,
+    sampling: str = "plain",
+    target: float | None = None,
+) -> Values:
+    """Values from several chains, each with its own random subset; a value is the mean over the chains that hold it.
+
+    The subsets are dealt: every molecule is in one chain of each round of n / subset_size chains. Chains run through
+    joblib, so ``joblib.parallel_config("dask")`` carries them to a cluster; the values depend on the seed, not on the
+    number of workers. As :func:`permutation_values` otherwise.
+
+    Parameters
+    ----------
+    n_chains
+        The budget.
+    target
+        Stop after a round once the split-half rank correlation (odd rounds against even ones) reaches this.
+
+    Raises
+    ------
+    DataError
+        Also if there are fewer points than a subset holds, or the chains cannot cover all points.
+    """
+    _check(X, y, X_val, y_val)
+    n = len(y)
+    if not 2 <= subset_size <= n:
+        raise DataError(f"subset_size is {subset_size}; it must be between 2 and the number of points, {n}")
+    round_size = math.ceil(n / subset_size)
+    if n_chains < round_size:
+        raise DataError(f"{n_chains} chains of {subset_size} leave some of {n} points out; use at least {round_size}")
+    mean, halves, stopped = float(np.mean(y)), (Tally(n), Tally(n)), "the budget of chains is spent"
+
+    def chain(number: int, members: np.ndarray) -> "Tally":
+        rng = np.random.default_rng([seed, number])
+        orders = draw_orders(len(members), n_permutations, sampling, rng)
+        with threadpool_limits(1):  # the same sums in the same order, wherever a chain runs
+            return Tally.of_orders(X[members], y[members], X_val, y_val, orders, alpha, truncation, skip, mean)
+
+    with tqdm(total=n_chains, desc="TS-DShapley", unit="chain", leave=False) as bar:
+        for start in range(0, n_chains, round_size):
+            numbers = range(start, min(start + round_size, n_chains))
+            order = np.random.default_rng([seed, n_chains + start]).permutation(n)
+            dealt = [
+                np.take(order, range(i * subset_size, (i + 1) * subset_size), mode="wrap") for i in range(round_size)
+            ]
+            jobs = (delayed(chain)(number, dealt[number - start]) for number in numbers)
+            for number, tally in zip(numbers, Parallel(n_jobs, return_as="generator")(jobs), strict=True):
+                halves[start // round_size % 2].add(tally, dealt[number - start])
+                bar.update()
+            reached = rank_correlation(*(half.means() for half in halves))
+            bar.set_postfix(split_half=f"{reached:.2f}")
+            if target is not None and reached >= target:
+                stopped = f"the split-half rank correlation reached {target}"
+                break
+    both = halves[0] + halves[1]
+    print(f"TS-DShapley: {stopped}; split-half rank correlation {reached:.2f}")
+    return _values(both, skip, stopped, reached)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, over the entries that both know; nan if there are none."""
+    known = np.isfinite(a) & np.isfinite(b)
+    return float(spearmanr(a[known], b[known])[0]) if known.sum() > 2 else math.nan
+
+
+def exact_values(utility: Callable[[tuple[int, ...]], float], n: int) -> np.ndarray:
+    """Shapley values [n] of any game by enumeration of its 2^n coalitions (Shapley 1953).
+
+    ``utility`` takes a sorted tuple of players.
+    """
+    worth = {s: utility(s) for k in range(n + 1) for s in itertools.combinations(range(n), k)}
+    values = np.zeros(n)
+    for s, u in worth.items():
+        weight = math.factorial(len(s)) * math.factorial(n - len(s) - 1) / math.factorial(n) if len(s) < n else 0
+        for i in set(range(n)) - set(s):
+            values[i] += weight * (worth[tuple(sorted((*s, i)))] - u)
+    return values
+
+
+def removal_curve(
+    X: np.ndarray,
+    y: np.ndarray,
+    values: np.ndarray,
+    X_choice: np.ndarray,
+    y_choice: np.ndarray,
+    *,
+    alpha: float = 1.0,
+    n_steps: int = 40,
+    most: float = 0.8,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The source model's RMSE as molecules are removed, the lowest values first, and two controls.
+
+    The split (``X_choice``, ``y_choice``) chooses how many to drop; it must be neither the one that made the values
+    nor the one that results are reported on.
+
+    Returns
+    -------
+    DataFrame
+        ``n_removed``, and the RMSE (in the labels' unit) after removing the ``lowest``, the ``highest``, and molecules
+        at ``random`` (mean of five draws). ``attrs["optimum"]`` is the ``n_removed`` with the lowest error.
+
+    Raises
+    ------
+    DataError
+        As :func:`permutation_values`, and if a value is not finite or the lengths disagree.
+    """
+    _check(X, y, X_choice, y_choice)
+    if np.shape(values) != np.shape(y) or not np.isfinite(values).all():
+        raise DataError("removal needs one finite value a molecule; use more chains")
+    rng, lowest = np.random.default_rng(seed), np.argsort(values, kind="stable")
+    draws = [rng.permutation(len(y)) for _ in range(5)]
+
+    def error(order: np.ndarray, n_removed: int) -> float:
+        kept = order[n_removed:]
+        model = Ridge(alpha=alpha).fit(X[kept], y[kept])
+        return float(np.sqrt(np.mean((model.predict(X_choice) - y_choice) ** 2)))
+
+    rows = [
+        {
+            "n_removed": n,
+            "lowest": error(lowest, n),
+            "highest": error(lowest[::-1], n),
+            "random": float(np.mean([error(order, n) for order in draws])),
+        }
+        for n in np.unique(np.linspace(0, most * len(y), n_steps + 1).astype(int))
+    ]
+    curve = pd.DataFrame(rows)
+    curve.attrs["optimum"] = int(curve["n_removed"][curve["lowest"].idxmin()])
+    return curve
+
+
+def _values(tally: Tally, skip: float, stopped: str, split_half: float) -> Values:
+    kind = f"semivalue: the first {skip:.0%} of each order not counted" if skip else "Shapley value"
+    return Values(tally.means(), tally.standard_errors(), tally.counts, split_half, kind, stopped)
+
+
+def _check(X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray) -> None:
+    for name, features, labels in (("training", X, y), ("validation", X_val, y_val)):
+        if np.ndim(features) != 2 or np.shape(labels) != (len(features),) or not len(labels):
+            raise DataError(f"{name} representations {np.shape(features)} do not fit the labels {np.shape(labels)}")
+        bad = np.flatnonzero(~(np.isfinite(features).all(axis=1) & np.isfinite(labels)))
+        if len(bad):
+            raise DataError(
+                f"{name} molecule {bad[0]} has a representation or label that is not finite ({len(bad)} in all)"
+            )
+    if X.shape[1] != X_val.shape[1]:
+        raise DataError(f"representations of {X.shape[1]} and {X_val.shape[1]} features")
+    if np.ptp(y) == 0:
+        raise DataError(
+            f"all {len(y)} training labels are {y[0]}: there is nothing to learn, and no value to tell apart"
+        )
