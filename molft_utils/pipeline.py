@@ -20,7 +20,8 @@ from .checkpoints import XL_REVISION, load_model, locate, quiet_transformers
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
 from .finetune import Fit, finetune, pretrain_mlm
 from .fingerprints import baseline_predictions
-from .settings import DATA, MLM, REGRESSION, Settings
+from .peft_methods import apply_method, learning_rate, merged
+from .settings import ADAPTERS, DATA, MLM, REGRESSION, Settings
 
 
 @dataclasses.dataclass
@@ -70,11 +71,19 @@ def mlm(settings: Settings) -> StagedFit:
     return _staged("mlm", inputs_of(settings, MLM), fit, settings, "mlm", n_molecules)
 
 
-def after_mlm(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:
-    """Regression fine-tuning from the encoder that :func:`mlm` made, on the training split or another table."""
+def after_mlm(settings: Settings, train: pd.DataFrame | None = None, method: str = "full") -> StagedFit:
+    """Regression fine-tuning from the encoder that :func:`mlm` made, on the training split or another table.
+
+    ``method`` is one of :mod:`molft_utils.peft_methods`, with the learning rate that the settings give it; what it
+    trained is merged into the model that is kept.
+    """
     start = mlm(settings)
     train = tables(settings).train if train is None else train
-    return _regression(settings, train, start.folder, {"start": start.folder.name})
+    inputs = {"start": start.folder.name}
+    if method != "full":
+        settings = settings.replace(learning_rate=learning_rate(method, settings))
+        inputs |= {"method": method, **(settings.pick(*ADAPTERS) if method == "lora" else {})}
+    return _regression(settings, train, start.folder, inputs, method)
 
 
 def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
@@ -102,11 +111,14 @@ def describe(settings: Settings) -> dict:
     return inputs_of(settings, {*REGRESSION, *MLM})
 
 
-def _regression(settings: Settings, train: pd.DataFrame, start: str | Path, inputs: dict) -> StagedFit:
+def _regression(
+    settings: Settings, train: pd.DataFrame, start: str | Path, inputs: dict, method: str = "full"
+) -> StagedFit:
     def fit(folder: Path) -> Fit:
         set_seed(settings.seed)  # the head's initial weights
-        model = load_model(start, head=settings.head)
-        return finetune(model, train, tables(settings).validation, settings, folder)
+        model = apply_method(load_model(start, head=settings.head), method, settings)
+        made = finetune(model, train, tables(settings).validation, settings, folder)
+        return dataclasses.replace(made, model=merged(made.model))
 
     inputs = {**inputs_of(settings, REGRESSION), **inputs, "train": stages.table_hash(train)}
     return _staged("regression", inputs, fit, settings, "regression", len(train))

@@ -126,8 +126,8 @@ class SourceData:
 
 @dataclasses.dataclass(frozen=True)
 class ShapleyResult:
-    """Values of the training split and the secondary set (``table``: ``value``, ``standard_error``, ``secondary``, in the
-    order of training), the removal ``curve``, the number of molecules to drop, and how the sampling went."""
+    """Values of the training split and the secondary set (``table``: ``value``, ``standard_error``, ``secondary``, in
+    the order of training), the removal ``curve``, the number of molecules to drop, and how the sampling went."""
 
     table: pd.DataFrame
     curve: pd.DataFrame

@@ -49,6 +49,10 @@ class Settings:
         Random SMILES averaged, with the canonical one, at prediction.
     mlm_learning_rate, mlm_batch_size, mlm_epochs
         Masked-language-model fine-tuning.
+    bitfit_learning_rate, lora_learning_rate, ia3_learning_rate
+        Of the parameter-efficient methods; full fine-tuning uses ``learning_rate``.
+    lora_rank, lora_alpha, lora_dropout
+        LoRA: r, the scale alpha / r of the update, and the dropout before it.
     influence_solver : {"lissa", "cg"}
     influence_damping, influence_depth, influence_batch_size
         Inverse Hessian product: the ridge on the Hessian (of the loss in squared standard deviations), the number of
@@ -87,6 +91,12 @@ class Settings:
     mlm_learning_rate: float = 5e-4
     mlm_batch_size: int = 32
     mlm_epochs: int = 2
+    bitfit_learning_rate: float = 1e-2
+    lora_learning_rate: float = 1e-2
+    ia3_learning_rate: float = 1e-2
+    lora_rank: int = 4
+    lora_alpha: int = 8
+    lora_dropout: float = 0.1
     influence_solver: str = "lissa"
     influence_damping: float = 5.0
     influence_depth: int = 200
@@ -110,6 +120,9 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
 
+#: Fine-tuning methods (:mod:`molft_utils.peft_methods`).
+METHODS = ("full", "bitfit", "lora", "ia3")
+
 #: Which settings each kind of stage reads: a stage is made again when one of these changes, and for no other reason.
 DATA = ("split_method", "split_seed", "limit")
 TRAINING = (
@@ -127,6 +140,7 @@ MLM = (*TRAINING, "mlm_learning_rate", "mlm_batch_size", "mlm_epochs")
 REGRESSION = (
     *TRAINING, "head", "standardise", "learning_rate", "batch_size", "epochs", "dropout", "randomise", "n_random"
 )  # fmt: skip
+ADAPTERS = ("lora_rank", "lora_alpha", "lora_dropout")
 INFLUENCE = ("influence_solver", "influence_damping", "influence_depth", "influence_batch_size", "seed")
 SHAPLEY = (
     "shapley_chains", "shapley_subset", "shapley_permutations",
@@ -153,6 +167,9 @@ PROFILES = {
         canonical=False,
         standardise=False,
         learning_rate=1e-7,
+        bitfit_learning_rate=1e-7,
+        lora_learning_rate=1e-7,
+        ia3_learning_rate=1e-7,
         batch_size=16,
         epochs=20,
         weight_decay=0.0,
@@ -161,12 +178,30 @@ PROFILES = {
         mlm_batch_size=16,
         mlm_epochs=10,
     ),
-    "best": dict(checkpoint="xl", learning_rate=3e-5, epochs=20, mlm_learning_rate=3e-5, mlm_epochs=5),
+    "best": dict(
+        checkpoint="xl",
+        learning_rate=3e-5,
+        bitfit_learning_rate=4e-4,
+        lora_learning_rate=3e-4,
+        ia3_learning_rate=1e-3,
+        epochs=20,
+        mlm_learning_rate=3e-5,
+        mlm_epochs=5,
+    ),
 }
 
 #: What `settings("best", checkpoint="mini")` changes: chosen on the validation split, where averaging over random
 #: SMILES at prediction (``n_random``) made it worse.
-BEST_MINI = dict(learning_rate=1e-3, epochs=20, patience=8, randomise=0.5, precision="fp32")
+BEST_MINI = dict(
+    learning_rate=1e-3,
+    bitfit_learning_rate=1e-2,
+    lora_learning_rate=1e-2,
+    ia3_learning_rate=1e-2,
+    epochs=20,
+    patience=8,
+    randomise=0.5,
+    precision="fp32",
+)
 
 
 def settings(profile: str | None = None, **overrides) -> Settings:
@@ -201,6 +236,9 @@ def _checked(base: Settings, changes: dict) -> Settings:
     made = dataclasses.replace(base, **changes)
     for name in (
         "learning_rate",
+        "bitfit_learning_rate",
+        "lora_learning_rate",
+        "ia3_learning_rate",
         "batch_size",
         "epochs",
         "mlm_learning_rate",

@@ -53,6 +53,11 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def place(name: str, inputs: dict, folder: Path | None = None) -> Path:
+    """The folder of a stage's result, whether it is there or not."""
+    return (folder or STAGES) / f"{name}-{fingerprint(inputs)}"
+
+
 def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: Path | None = None) -> Result:
     """Return the result of ``compute(folder)``, running it only where it is not on disk.
 
@@ -71,19 +76,19 @@ def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: 
     CheckpointError
         If a finished result is damaged; the message names the folder to delete.
     """
-    place = (folder or STAGES) / f"{name}-{fingerprint(inputs)}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):  # a second process waits, and finds the result
-        if place.exists():
-            return Result(place, _read_record(place), reused=True)
-        partial = place.with_name(place.name + ".partial")
+    where = place(name, inputs, folder)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{where}.lock"):  # a second process waits, and finds the result
+        if where.exists():
+            return Result(where, _read_record(where), reused=True)
+        partial = where.with_name(where.name + ".partial")
         partial.mkdir(exist_ok=True)
         began = time.perf_counter()
         record = compute(partial)
         record = {"inputs": inputs, "stage_seconds": round(time.perf_counter() - began, 1), **record}
         write_atomically(partial / "record.json", json.dumps(record, indent=1))
-        os.replace(partial, place)
-        return Result(place, record, reused=False)
+        os.replace(partial, where)
+        return Result(where, record, reused=False)
 
 
 def _read_record(place: Path) -> dict:

@@ -1,0 +1,170 @@
+"""Parameter-efficient methods: what trains, how much of it, no-ops at the start, the same predictions after merging."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from molft_utils import MolftError, SettingsError, load_model, predict, settings
+from molft_utils.finetune import finetune as finetune_function
+from molft_utils.influence import influence_scores
+from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
+from molft_utils.peft_methods import (
+    apply_method,
+    expected_parameters,
+    learning_rate,
+    load_adapter,
+    merged,
+    save_adapter,
+    trainable,
+)
+from molft_utils.settings import METHODS
+
+SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]
+TABLE = pd.DataFrame({"smiles": SMILES, "label": [0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
+PEFT = ("lora", "ia3")
+
+#: What should have a gradient, beside the head.
+TRAINS = {
+    "full": lambda name: True,
+    "bitfit": lambda name: name.endswith(".bias"),
+    "lora": lambda name: "lora_" in name and ".key." not in name,
+    "ia3": lambda name: "ia3_l" in name,
+}
+
+
+@pytest.fixture
+def cfg():
+    return settings("smoke", epochs=2, lora_dropout=0.1)
+
+
+def batch():
+    return {
+        "input_ids": torch.tensor([[0, 4, 4, 5, 1]]),
+        "attention_mask": torch.ones(1, 5),
+        "labels": torch.tensor([1.0]),
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_equal_the_closed_form_for_mini_and_the_published_size(method, cfg):
+    mini = apply_method(load_model("mini"), method, cfg)
+    assert trainable(mini)[0] == expected_parameters(mini.config, method, cfg)
+    with torch.device("meta"):
+        published = MolformerForSequenceClassification(MolformerConfig(classifier_head="linear", num_labels=1))
+    published = apply_method(published, method, cfg)
+    assert trainable(published)[0] == expected_parameters(published.config, method, cfg)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_what_should_train_has_a_gradient(method, cfg):
+    model = apply_method(load_model("mini"), method, cfg).train()
+    model(**batch()).loss.backward()
+    for name, p in model.named_parameters():
+        head = "classifier" in name and "original_module" not in name
+        assert (p.grad is not None) == (head or ("classifier" not in name and TRAINS[method](name))), name
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("method", PEFT)
+def test_adapters_change_nothing_at_the_start(method, cfg):
+    model = load_model("mini")
+    before = predict(model, SMILES)
+    assert np.array_equal(predict(apply_method(model, method, cfg), SMILES), before)
+
+
+def test_targets_are_the_intended_layers(cfg):
+    touched = {
+        m: {n for n, _ in apply_method(load_model("mini"), m, cfg).named_parameters() if "lora_" in n or "ia3_l" in n}
+        for m in PEFT
+    }
+    assert len(touched["lora"]) == 4 * 2 * 2 and len(touched["ia3"]) == 4 * 3
+    assert not any("attention.output" in name or "intermediate" in name for name in touched["ia3"])
+    # The factor of the feed-forward is one for each inner activation: it acts on the input of the second layer.
+    model = apply_method(load_model("mini"), "ia3", cfg)
+    shapes = {
+        n.split(".layer.0.")[1].split(".ia3_l")[0]: p.numel()
+        for n, p in model.named_parameters()
+        if ".layer.0." in n and "ia3_l" in n
+    }
+    assert shapes == {"attention.self.key": 128, "attention.self.value": 128, "output.dense": 256}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trains_and_merges_to_the_same_predictions(method, cfg):
+    model = apply_method(load_model("mini"), method, cfg)
+    frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
+    rate = {"full": 1e-3}.get(method, 1e-2)
+    fit = finetune_function(model, TABLE, TABLE, cfg.replace(learning_rate=rate, epochs=4))
+    assert fit.history["validation_loss"].iloc[-1] < fit.history["validation_loss"].iloc[0]
+    for name, p in fit.model.named_parameters():
+        if name in frozen and "original_module" not in name:
+            assert torch.equal(p, frozen[name]), name
+    before = predict(fit.model, SMILES)
+    plain = merged(fit.model)
+    assert isinstance(plain, MolformerForSequenceClassification)
+    assert np.allclose(predict(plain, SMILES), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", PEFT)
+def test_a_saved_adapter_comes_back_with_its_omega(method, cfg, tmp_path):
+    model = load_model("mini", redraw_in_training=True)
+    for module in model.modules():
+        if isinstance(module, FeatureMap):
+            module.draw()  # another Omega than the checkpoint's
+    model = apply_method(model, method, cfg)
+    fit = finetune_function(model, TABLE, TABLE, cfg.replace(learning_rate=1e-2, epochs=1))
+    before = predict(fit.model, SMILES)
+    save_adapter(fit.model, tmp_path)
+    again = load_adapter(load_model("mini"), tmp_path)
+    assert np.allclose(predict(again, SMILES), before, atol=1e-6)
+
+
+def test_omega_stays_while_an_adapter_trains(cfg):
+    model = apply_method(load_model("mini", redraw_in_training=True), "lora", cfg).train()
+    before = [m.weight.clone() for m in model.modules() if isinstance(m, FeatureMap)]
+    model(**batch())
+    after = [m.weight for m in model.modules() if isinstance(m, FeatureMap)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_an_interrupted_adapter_training_goes_on(cfg, tmp_path):
+    cfg = cfg.replace(learning_rate=1e-2, epochs=2)
+    whole = finetune_function(
+        apply_method(load_model("mini"), "lora", cfg.replace(lora_dropout=0.0)), TABLE, TABLE, cfg, tmp_path / "a"
+    )
+    assert whole.seconds > 0
+    resumed = finetune_function(
+        apply_method(load_model("mini"), "lora", cfg.replace(lora_dropout=0.0)), TABLE, TABLE, cfg, tmp_path / "a"
+    )
+    assert np.allclose(predict(whole.model, SMILES), predict(resumed.model, SMILES), atol=1e-5)
+
+
+def test_influence_scores_work_on_a_lora_model(cfg):
+    model = apply_method(load_model("mini"), "lora", cfg)
+    fit = finetune_function(model, TABLE, TABLE, cfg.replace(learning_rate=1e-2, epochs=1))
+    found = influence_scores(fit.model, TABLE, TABLE.head(8), TABLE.tail(8), cfg.replace(influence_damping=50.0))
+    assert found.scores.isfinite().all()
+    assert len(found.direction.direction) == 4 * 2 * 2 + 2
+
+
+def test_learning_rates_are_the_methods_own():
+    assert learning_rate("full", settings("class")) == settings("class").learning_rate
+    assert {learning_rate(m, settings("report")) for m in METHODS} == {1e-7}
+    assert learning_rate("bitfit", settings("best")) == 4e-4
+
+
+def test_unknown_methods_are_refused(cfg):
+    with pytest.raises(SettingsError, match="choose one of full, bitfit, lora, ia3"):
+        apply_method(load_model("mini"), "prompt", cfg)
+
+
+def test_an_old_torchao_gets_a_readable_error(cfg, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ImportError(
+            "Found an incompatible version of torchao: 0.10.0, but only versions above 0.16.0 are supported"
+        )
+
+    monkeypatch.setattr("molft_utils.peft_methods.get_peft_model", refuse)
+    with pytest.raises(MolftError, match="pip uninstall --yes torchao"):
+        apply_method(load_model("mini"), "lora", cfg)
