@@ -155,6 +155,21 @@ def report() -> dict:
     return json.loads((DATA_FOLDER / "report.json").read_text(encoding="utf-8"))
 
 
+def report_table3() -> pd.DataFrame:
+    """The report's Table 3, test RMSE in logD, by our names of selections (rows) and methods (columns)."""
+    table = pd.DataFrame(report()["table3"]["rows"]).T
+    rows = {"No selection": "none", "Influence Method": "influence", "TS-DShapley": "ts-dshapley"}
+    return table.rename(index=rows, columns=_METHODS)
+
+
+def report_table4() -> pd.Series:
+    """The report's Table 4, minutes of training on a T4, by our names of methods."""
+    return pd.Series(report()["table4"]["rows"], name="minutes").rename(index=_METHODS)
+
+
+_METHODS = {"Full Finetuning": "full", "Full Fine-tuning": "full", "BitFit": "bitfit", "LoRA": "lora", "IA3": "ia3"}
+
+
 def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
     """Our test RMSE beside the report's.
 

@@ -236,3 +236,52 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
         name,
         f"RMSE of the source model against molecules removed; lowest first falls to {least:.3f} at {optimum}.",
     )
+
+
+def table3(ours: pd.DataFrame, theirs: pd.DataFrame, mean_predictor: float, name: str) -> None:
+    """Two heat maps of the test RMSE by selection and method, ours and the report's, in the same colours.
+
+    White is the error of predicting the mean; red is worse, blue better.
+    """
+    figure, axes = new_figure(9.6, 3.4, columns=2)
+    for panel, table, title in ((axes[0], ours, "ours, one seed"), (axes[1], theirs[ours.columns], "the report")):
+        sns.heatmap(
+            table.loc[ours.index],
+            ax=panel,
+            annot=True,
+            fmt=".3f",
+            cmap="RdBu_r",
+            center=mean_predictor,
+            vmin=0.4,
+            vmax=2.7,
+            cbar=panel is axes[1],
+            cbar_kws={"label": "test RMSE / logD"},
+        )
+        panel.set(title=title, xlabel="", ylabel="")
+        panel.tick_params(axis="y", rotation=0)
+    told = "; ".join(f"{row}/{column} {ours.loc[row, column]:.2f}" for row in ours.index for column in ours.columns)
+    show(figure, name, f"Test RMSE in logD by selection and method: {told}.")
+
+
+def table4(cells: pd.DataFrame, minutes: pd.Series, name: str) -> None:
+    """What a method costs: time an epoch relative to full fine-tuning, error, and trained parameters."""
+    cells = cells.set_index("method")
+    time = cells["seconds"] / cells["epochs"]
+    time, theirs = time / time["full"], minutes / minutes["full"]
+    figure, (left, middle, right) = new_figure(10.4, 3.2, columns=3)
+    places = np.arange(len(cells))
+    left.bar(places - 0.2, time, 0.4, color=COLOURS["train"], label="ours")
+    left.bar(places + 0.2, theirs[cells.index], 0.4, color=COLOURS["report"], label="report")
+    left.set(ylabel="time / that of full fine-tuning", title="Time", ylim=(0, 1.5))
+    left.legend(loc="upper right", ncols=2)
+    middle.bar(places, cells["rmse"], 0.6, color=COLOURS["train"])
+    middle.set(ylabel="test RMSE / logD", title="Error")
+    right.bar(places, cells["trained"], 0.6, color=COLOURS["train"])
+    right.set(ylabel="parameters (log scale)", title="Trained parameters", yscale="log")
+    for axes in (left, middle, right):
+        axes.set_xticks(places, list(cells.index))
+    told = "; ".join(
+        f"{m}: time {time[m]:.2f}, RMSE {cells.loc[m, 'rmse']:.2f}, {cells.loc[m, 'trained']:,} trained"
+        for m in cells.index
+    )
+    show(figure, name, f"Cost by method, time relative to full fine-tuning. {told}.")

@@ -8,6 +8,7 @@ have not changed is never repeated; a changed setting, data file or checkpoint r
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +18,14 @@ import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
 
-from . import pipeline, selection, stages
+from . import grid, pipeline, selection, stages
 from .checkpoints import MINI_FOLDER
 from .data import DATA_FOLDER
 from .errors import DataError
 from .evaluate import Difference, evaluate, paired_difference, scores
 from .molformer import MolformerConfig, MolformerForMaskedLM
 from .predict import predict
-from .settings import INFLUENCE, SHAPLEY, Settings, settings
+from .settings import INFLUENCE, METHODS, SHAPLEY, Settings, settings
 
 RESULTS = DATA_FOLDER / "results"
 SEEDS = (0, 1, 2)
@@ -112,7 +113,23 @@ def by_value(kept: str) -> Variant:
 
 SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal")}
 
-TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2, "shapley": SHAPLEY_TABLE}
+
+def of_grid(name: str, method: str) -> Variant:
+    """One cell of the grid."""
+
+    def fit(cfg: Settings) -> pipeline.StagedFit:
+        return pipeline.after_mlm(cfg, grid.SELECTIONS[name](cfg, selection.secondary_table(cfg)), method)
+
+    def inputs(cfg: Settings) -> dict:
+        cell = grid.Cell(name, method, cfg.seed)
+        return {**grid.cell_inputs(cfg, cell), "secondary": stages.file_hash(DATA_FOLDER / "secondary.csv")}
+
+    return Variant(f"selection {name}, method {method}", class_settings, fit, inputs)
+
+
+GRID = {f"{name}/{method}": of_grid(name, method) for name in grid.SELECTIONS for method in METHODS}
+
+TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2, "shapley": SHAPLEY_TABLE, "grid": GRID}
 
 
 def run_row(table: str, name: str, seed: int) -> None:
@@ -188,7 +205,7 @@ def record(table: str) -> pd.DataFrame:
 def record_difference(table: str, a: str, b: str) -> Difference:
     """Paired difference of two variants of a table, over test molecules and seeds."""
     wide = pd.read_csv(RESULTS / f"{table}_predictions.csv")
-    runs = {name: wide.filter(regex=f"^{name}/").to_numpy().T for name in (a, b)}
+    runs = {name: wide.filter(regex=rf"^{re.escape(name)}/\d+$").to_numpy().T for name in (a, b)}
     return paired_difference(wide["label"], runs[a], runs[b])
 
 

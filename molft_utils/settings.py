@@ -93,7 +93,7 @@ class Settings:
     mlm_epochs: int = 2
     bitfit_learning_rate: float = 1e-2
     lora_learning_rate: float = 1e-2
-    ia3_learning_rate: float = 1e-2
+    ia3_learning_rate: float = 3e-2
     lora_rank: int = 4
     lora_alpha: int = 8
     lora_dropout: float = 0.1
@@ -196,7 +196,7 @@ BEST_MINI = dict(
     learning_rate=1e-3,
     bitfit_learning_rate=1e-2,
     lora_learning_rate=1e-2,
-    ia3_learning_rate=1e-2,
+    ia3_learning_rate=3e-2,
     epochs=20,
     patience=8,
     randomise=0.5,
