@@ -1,38 +1,60 @@
 """Results of record: complete, quoted as they stand, safe for two writers."""
 
+import json
 import multiprocessing
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, results
+from molft_utils import DataError, results, stages
+from molft_utils.checkpoints import MINI_FOLDER
 from molft_utils.data import DATA_FOLDER
 from molft_utils.evaluate import scores
 from molft_utils.pages import ROOT
 
+RECORDED = [name for name in results.TABLES if (results.RESULTS / f"{name}.csv").exists()]
 TABLE = pd.DataFrame({"smiles": ["C", "CC", "CCC"], "label": [0.0, 1.0, 2.0]})
 
 
-def test_recorded_errors_follow_from_the_recorded_predictions():
-    rows = pd.read_csv(DATA_FOLDER / "results" / "table1.csv")
-    predictions = pd.read_csv(DATA_FOLDER / "results" / "table1_predictions.csv")
+@pytest.mark.parametrize("table", RECORDED)
+def test_recorded_errors_follow_from_the_recorded_predictions(table):
+    rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
+    predictions = pd.read_csv(DATA_FOLDER / "results" / f"{table}_predictions.csv")
     assert len(predictions) == 840
     for row in rows.itertuples():
         found = scores(predictions["label"], predictions[f"{row.variant}/{row.seed}"])
         assert found.rmse == pytest.approx(row.rmse, abs=1e-3)
 
 
-def test_every_variant_has_three_seeds():
-    rows = pd.read_csv(DATA_FOLDER / "results" / "table1.csv")
-    assert {"baseline", "after-mlm"} <= set(rows["variant"])
-    assert (rows.groupby("variant")["seed"].agg(sorted).map(tuple) == (0, 1, 2)).all()
+@pytest.mark.parametrize("table", RECORDED)
+def test_every_variant_has_three_seeds_of_the_committed_checkpoint(table):
+    rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
+    assert set(rows["variant"]) == set(results.TABLES[table])
+    for variant, group in rows.groupby("variant"):
+        assert sorted(group["seed"]) == [0, 1, 2], variant
+    weights = {json.loads(text)["weights"] for text in rows.query("variant != 'random-weights'")["inputs"]}
+    assert weights == {stages.file_hash(MINI_FOLDER / "model.safetensors")}
 
 
-def test_readme_and_card_quote_the_record():
+@pytest.mark.parametrize("table", RECORDED)
+def test_readme_quotes_the_record(table):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for variant, row in results.record("table1").iterrows():
+    for variant, row in results.record(table).iterrows():
         assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in readme, variant
+
+
+@pytest.mark.parametrize(
+    "table, name",
+    [("table1", "03_mlm")],
+)
+def test_notebooks_show_the_record(table, name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
+    text = "\n".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
+    for variant, row in results.record(table).iterrows():
+        assert f"{row['mean']:.3f}" in text, variant
 
 
 def add(variant: str) -> None:
