@@ -23,6 +23,7 @@ from .checkpoints import MINI_FOLDER
 from .data import DATA_FOLDER
 from .errors import DataError
 from .evaluate import Difference, evaluate, paired_difference, scores
+from .influence_study import SOLVERS, run_study
 from .molformer import MolformerConfig, MolformerForMaskedLM
 from .predict import predict
 from .settings import INFLUENCE, METHODS, SHAPLEY, Settings, settings
@@ -224,6 +225,9 @@ def main() -> None:
         if not args.variants or name in args.variants
     ]
     Parallel(n_jobs=args.jobs)(delayed(run_row)(*row) for row in rows)
+    if "table2" in args.tables and not args.variants:
+        studies = [(seed, parameters) for parameters in SOLVERS for seed in args.seeds]
+        Parallel(n_jobs=args.jobs)(delayed(run_study)(*which) for which in studies)
 
 
 if __name__ == "__main__":
