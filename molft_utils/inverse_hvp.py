@@ -24,7 +24,7 @@ Loss = Callable[[Params, Any], Tensor]
 
 #: Power iterations for the largest eigenvalue; they stop earlier once it moves by less than 1 %.
 POWER_ITERATIONS = 30
-#: Batches on which the largest eigenvalue is found, and the residual estimated along the way.
+#: Batches on which the largest eigenvalue is found.
 SUBSET = 4
 
 
@@ -32,9 +32,9 @@ SUBSET = 4
 class InverseHVP:
     """An estimate of s = (H + damping I)^-1 v.
 
-    ``residual`` estimates ||(H + damping I) s - v|| / ||v|| (0: solved; 1: no better than s = 0) on a fixed subset
-    of the batches; ``scale`` is LiSSA's (nan for conjugate gradients); ``n_products`` counts Hessian products on single
-    batches, those for the scale and the residual left out; ``history`` has the columns ``n_products``, ``residual``.
+    ``residual`` is ||(H + damping I) s - v|| / ||v|| on all batches (0: solved; 1: no better than s = 0); ``scale`` is
+    LiSSA's (nan for conjugate gradients); ``n_products`` counts Hessian products on single batches, those for the
+    scale and the residual left out; ``history`` has the columns ``n_products`` and ``residual``.
     """
 
     direction: Params
@@ -101,8 +101,8 @@ def lissa(
     average
         Share of the iterates, the last ones, that is averaged.
     tolerance
-        Stop once the residual is below; it is looked at after depth, depth (1 - average), depth (1 - average)^2 ...
-        products, where the average over the last share of the iterates is at hand.
+        Stop once the residual is below. It is looked at after depth, depth (1 - average), depth (1 - average)^2 ...
+        products, as far as half of the depth pays for it.
     seed
         Of the order of the batches and the start of the power iteration: the same seed gives the same bits.
 
@@ -122,15 +122,18 @@ def lissa(
         print(f"LiSSA: scale {scale:.3g}, one and a half times the largest eigenvalue")
     v = _flatten(vector)
     h, total, start, rows = v.clone(), torch.zeros_like(v), 0, []
-    looks, order = _looks(depth, average), _epochs(len(batches), seed)
+    windows, order = _windows(depth, average), _epochs(len(batches), seed)
+    # A residual costs a product on every batch: look as often as half of the depth pays for, and at the end.
+    looks = windows[-max(1, depth // (2 * len(batches))) :]
     for t in tqdm(range(1, depth + 1), desc="LiSSA", unit="product", leave=False):
         h = v + h - hessian.on_batch(next(order), h) / scale
         _require_bounded(h, v, scale, damping, t)
         total += h
-        if t in looks:
+        if t in windows:
             s = total / (t - start) / scale
-            rows.append((t, hessian.residual(s, v, at_most=SUBSET if t < depth else max(SUBSET, depth // 20))))
             total, start = torch.zeros_like(v), t
+        if t in looks:
+            rows.append((t, hessian.residual(s, v)))
             if tolerance is not None and rows[-1][1] <= tolerance:
                 break
     return _result(s, params, rows, float(scale), t)
@@ -184,7 +187,7 @@ class _Hessian:
     def __init__(self, loss: Loss, params: Params, batches: Sequence, damping: float):
         self.loss, self.params, self.batches, self.damping = loss, params, batches, damping
         with torch.no_grad():
-            sizes = torch.tensor([float(len(loss(params, batch))) for batch in batches])
+            sizes = torch.tensor([len(loss(params, batch)) for batch in batches], dtype=torch.float64)
         self.weights = (sizes / sizes.mean()).tolist()  # the last batch is smaller, and counts for less
 
     def undamped(self, i: int, x: Tensor) -> Tensor:
@@ -215,20 +218,9 @@ class _Hessian:
                 break
         return value + self.damping
 
-    def residual(self, s: Tensor, v: Tensor, at_most: int) -> float:
-        """||(H + damping I) s - v|| / ||v||, estimated on at most so many batches, exact where these are all.
-
-        The plain norm on k of n batches would mostly show how these differ from the rest; products between the
-        residuals r_i of *different* batches do not: ||r||^2 = ((n - 1) mean of r_i . r_j + mean of ||r_i||^2) / n.
-        """
-        chosen, n = self._spread(at_most), len(self.batches)
-        total, squares = torch.zeros_like(s), 0.0
-        for i in chosen:
-            r = self.on_batch(i, s) - v
-            total, squares = total + r, squares + float(r @ r)
-        k = len(chosen)
-        between = (float(total @ total) - squares) / (k * (k - 1)) if k > 1 else 0.0
-        return math.sqrt(max(0.0, ((n - 1) * between + squares / k) / n)) / float(v.norm())
+    def residual(self, s: Tensor, v: Tensor) -> float:
+        """||(H + damping I) s - v|| / ||v||, on all batches: a few would mostly show how these differ from the rest."""
+        return float((self.on(range(len(self.batches)), s) - v).norm() / v.norm())
 
     def _spread(self, at_most: int) -> range:
         return range(0, len(self.batches), math.ceil(len(self.batches) / at_most))
@@ -241,13 +233,13 @@ def _epochs(n_batches: int, seed: int) -> Iterator[int]:
         yield from torch.randperm(n_batches, generator=generator).tolist()
 
 
-def _looks(depth: int, average: float) -> set[int]:
-    """Where an average over the last share of the iterates ends: depth, depth (1 - average), ..."""
-    looks, t = set(), float(depth)
-    while t >= max(1, depth / 32):
-        looks.add(round(t))
+def _windows(depth: int, average: float) -> list[int]:
+    """Where an average over the last share of the iterates ends: ..., depth (1 - average), depth."""
+    ends, t = [], float(depth)
+    while t >= 1:
+        ends.append(round(t))
         t *= 1 - average
-    return looks
+    return sorted(set(ends))
 
 
 def _require_bounded(h: Tensor, v: Tensor, scale: float, damping: float, t: int) -> None:
