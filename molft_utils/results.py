@@ -96,14 +96,19 @@ TABLE2 = {rule: with_chosen(rule) for rule in selection.RULES} | {
 
 
 def by_value(kept: str) -> Variant:
-    """Fine-tuning on what TS-DShapley keeps, on as many molecules kept at random, or on all."""
+    """Fine-tuning on what TS-DShapley keeps, on controls that drop as many others, or on all."""
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
         secondary = selection.secondary_table(cfg)
         if kept == "all":
             return pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
         valued = selection.shapley(cfg, secondary)
-        return pipeline.after_mlm(cfg, valued.kept() if kept == "ts-dshapley" else valued.kept_at_random(cfg.seed))
+        tables = {
+            "ts-dshapley": valued.kept(),
+            "random removal": valued.kept_at_random(cfg.seed),
+            "highest removed": valued.kept_without_highest(),
+        }
+        return pipeline.after_mlm(cfg, tables[kept])
 
     def inputs(cfg: Settings) -> dict:
         used = {} if kept == "all" else cfg.pick(*SHAPLEY)
@@ -112,7 +117,7 @@ def by_value(kept: str) -> Variant:
     return Variant(f"train + secondary, {kept}", class_settings, fit, inputs)
 
 
-SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal")}
+SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal", "highest removed")}
 
 
 def of_grid(name: str, method: str) -> Variant:

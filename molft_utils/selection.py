@@ -127,28 +127,34 @@ class SourceData:
 @dataclasses.dataclass(frozen=True)
 class ShapleyResult:
     """Values of the training split and the secondary set (``table``: ``value``, ``standard_error``, ``secondary``, in
-    the order of training), the removal ``curve``, the number of molecules to drop, and how the sampling went."""
+    the order of training), the removal ``curve`` with its ``optimum``, the number of molecules that are dropped
+    (``n_drop``: the optimum, but at least the share that the settings ask for), and how the sampling went."""
 
     table: pd.DataFrame
     curve: pd.DataFrame
     optimum: int
+    n_drop: int
     split_half: float
     kind: str
     stopped: str
     seconds: float
 
     def kept(self) -> pd.DataFrame:
-        """The training table without the ``optimum`` molecules of lowest value."""
-        return self.table.drop(self.table["value"].nsmallest(self.optimum).index)
+        """The training table without the ``n_drop`` molecules of lowest value."""
+        return self.table.drop(self.table["value"].nsmallest(self.n_drop).index)
+
+    def kept_without_highest(self) -> pd.DataFrame:
+        """The opposite: without as many of highest value."""
+        return self.table.drop(self.table["value"].nlargest(self.n_drop).index)
 
     def kept_at_random(self, seed: int) -> pd.DataFrame:
         """The control: as many molecules dropped at random."""
-        return self.table.drop(self.table.sample(self.optimum, random_state=seed).index)
+        return self.table.drop(self.table.sample(self.n_drop, random_state=seed).index)
 
     def __str__(self) -> str:
         return (
             f"{len(self.table)} values ({self.kind}); {self.stopped}; split-half rank correlation "
-            f"{self.split_half:.2f}; the source model drops {self.optimum}; {self.seconds:.0f} s"
+            f"{self.split_half:.2f}; the source model would drop {self.optimum}, {self.n_drop} are dropped; {self.seconds:.0f} s"
         )
 
 
@@ -208,4 +214,5 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
     if "corrupted" in secondary:
         table["corrupted"] = np.append(np.zeros(len(table) - len(secondary), bool), secondary["corrupted"])
     told = {name: done.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
+    told["n_drop"] = max(told["optimum"], round(settings.shapley_drop * len(table)))
     return ShapleyResult(table, pd.read_csv(done.folder / "curve.csv"), **told)

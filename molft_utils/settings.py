@@ -62,6 +62,9 @@ class Settings:
     shapley_alpha, shapley_skip, shapley_target
         The source model's ridge penalty; the share of each order that is not counted; the split-half rank correlation
         at which sampling stops.
+    shapley_drop
+        Share of the molecules that is dropped at least, even where the source model would keep all: without it there
+        would be nothing to compare.
     max_tokens : int
         Longer molecules are cut (3 of 4,200 at 128).
     precision : {"auto", "fp32", "fp16", "bf16"}
@@ -101,12 +104,13 @@ class Settings:
     influence_damping: float = 5.0
     influence_depth: int = 200
     influence_batch_size: int = 32
-    shapley_chains: int = 144
+    shapley_chains: int = 240
     shapley_subset: int = 300
     shapley_permutations: int = 20
     shapley_alpha: float = 100.0
     shapley_skip: float = 0.05
     shapley_target: float = 0.92
+    shapley_drop: float = 0.1
     max_tokens: int = 128
     precision: str = "auto"
     seed: int = 0
@@ -144,7 +148,7 @@ ADAPTERS = ("lora_rank", "lora_alpha", "lora_dropout")
 INFLUENCE = ("influence_solver", "influence_damping", "influence_depth", "influence_batch_size", "seed")
 SHAPLEY = (
     "shapley_chains", "shapley_subset", "shapley_permutations",
-    "shapley_alpha", "shapley_skip", "shapley_target", "seed",
+    "shapley_alpha", "shapley_skip", "shapley_target", "shapley_drop", "seed",
 )  # fmt: skip
 
 PROFILES = {

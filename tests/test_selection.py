@@ -59,8 +59,9 @@ def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(tmp_path, 
     valued = selection.shapley(cfg, selection.secondary_table(cfg))
     assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16
     few = valued.table["value"].nsmallest(5).index
-    valued = selection.ShapleyResult(**{**vars(valued), "optimum": 5})
+    valued = selection.ShapleyResult(**{**vars(valued), "n_drop": 5})
     assert set(valued.table.index) - set(valued.kept().index) == set(few)
+    assert valued.kept_without_highest()["value"].max() < valued.table["value"].nlargest(5).min()
     assert len(valued.kept_at_random(0)) == 27 and not valued.kept_at_random(0).equals(valued.kept_at_random(1))
 
 
