@@ -20,7 +20,7 @@ PATH = DATA_FOLDER / "results" / "influence.csv"
 #: Parameters -> settings of LiSSA and of conjugate gradients. The head's few directions are solved closely.
 SOLVERS = {
     "head": (dict(influence_damping=0.1, influence_depth=1000), dict(influence_damping=0.1, influence_depth=100)),
-    "all": ({}, dict(influence_depth=10)),
+    "all": ({}, dict(influence_depth=6)),
 }
 
 #: What might find the wrong labels -> how it ranks the scored table (high: suspicious).

@@ -154,7 +154,8 @@ class ShapleyResult:
     def __str__(self) -> str:
         return (
             f"{len(self.table)} values ({self.kind}); {self.stopped}; split-half rank correlation "
-            f"{self.split_half:.2f}; the source model would drop {self.optimum}, {self.n_drop} are dropped; {self.seconds:.0f} s"
+            f"{self.split_half:.2f}; the source model would drop {self.optimum}, {self.n_drop} are dropped; "
+            f"{self.seconds:.0f} s"
         )
 
 
