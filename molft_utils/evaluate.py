@@ -123,12 +123,13 @@ def auroc(marked: Sequence[bool], values: Sequence[float], seed: int = 0) -> tup
     marked, values = np.asarray(marked, dtype=bool), np.asarray(values, dtype=float)
     if marked.all() or not marked.any():
         raise DataError("an area under the ROC curve needs marked and unmarked molecules")
-    rng, groups = np.random.default_rng(seed), (np.flatnonzero(marked), np.flatnonzero(~marked))
-    areas = []
-    for _ in range(N_BOOTSTRAP):
-        drawn = np.concatenate([rng.choice(group, len(group)) for group in groups])
-        areas.append(roc_auc_score(marked[drawn], values[drawn]))
-    return (float(roc_auc_score(marked, values)), *_interval(np.array(areas)))
+    high, low = values[marked], values[~marked]
+    # The area is the share of pairs that are in the right order; a resample only weighs the pairs anew.
+    right = (high[:, None] > low) + 0.5 * (high[:, None] == low)
+    rng = np.random.default_rng(seed)
+    weights = [rng.multinomial(len(g), np.full(len(g), 1 / len(g)), size=N_BOOTSTRAP) for g in (high, low)]
+    areas = ((weights[0] @ right) * weights[1]).sum(axis=1) / right.size
+    return (float(roc_auc_score(marked, values)), *_interval(areas))
 
 
 def _errors(labels: Sequence[float], predictions: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

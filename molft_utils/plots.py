@@ -220,7 +220,7 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
         axes.plot(curve["n_removed"], curve[column], style, lw=2, label=label)
     axes.axvline(optimum, color="black", lw=1)
     axes.annotate(
-        f"chosen: {optimum}", (optimum, 1), xycoords=("data", "axes fraction"), ha="left", va="top", fontsize=9
+        f" best: {optimum}", (optimum, 1), xycoords=("data", "axes fraction"), ha="left", va="top", fontsize=9
     )
     top = curve[["lowest", "random"]].to_numpy().max()
     axes.set(ylim=(None, top + 0.4 * (top - curve["lowest"].min()) + 0.01))
@@ -229,7 +229,7 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
         ylabel="RMSE / standard deviations",
         title="The source model, as molecules are removed",
     )
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=3)
     least = curve["lowest"].min()
     show(
         figure,
