@@ -104,7 +104,7 @@ def test_unknown_names_are_refused():
 # Kill -9
 
 
-PART = dict(selections=["none", "influence"], methods=["full", "ia3"])
+PART = dict(selections=["none", "influence"])  # eighteen stages: enough for five kills on a fast machine
 
 
 def run_part(folder) -> None:
@@ -136,7 +136,7 @@ def test_killed_five_times_the_grid_gives_the_same_table(twelve, tmp_path):
         process.start()
         while process.exitcode is None and len(finished(tmp_path)) <= len(seen):
             time.sleep(0.02)  # let it finish one more stage, and then strike at any moment
-        process.join(rng.uniform(0, 0.8))
+        process.join(rng.uniform(0, 0.4))
         assert process.exitcode is None, "the grid was done before the fifth kill"
         process.kill()
         process.join()
@@ -147,7 +147,7 @@ def test_killed_five_times_the_grid_gives_the_same_table(twelve, tmp_path):
         seen = now
     table = small_grid(tmp_path, **PART)
     assert all(finished(tmp_path).get(name) == written for name, written in seen.items())
-    expected = twelve.query("selection != 'ts-dshapley' and method in ('full', 'ia3')")
+    expected = twelve.query("selection != 'ts-dshapley'")
     assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 
@@ -161,7 +161,7 @@ def test_two_processes_on_one_folder(twelve, tmp_path):
     assert [process.exitcode for process in pair] == [0, 0]
     table = small_grid(tmp_path, **PART)
     assert table["reused"].all()
-    expected = twelve.query("selection != 'ts-dshapley' and method in ('full', 'ia3')")
+    expected = twelve.query("selection != 'ts-dshapley'")
     assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 
