@@ -101,7 +101,7 @@ def run_grid(
 def run_cell(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> dict:
     """The row of one cell, computed unless it is on disk; a damaged result is reported and computed again."""
     cfg = settings.replace(seed=cell.seed)
-    inputs = {**cell_inputs(cfg, cell), "secondary": stages.table_hash(secondary)}
+    place, inputs = _place_of(cfg, cell, secondary)
 
     def compute(folder: Path) -> dict:
         with PeakMemory() as memory:
@@ -129,7 +129,6 @@ def run_cell(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> dict:
             "predictions": stages.file_hash(folder / "predictions.csv"),
         }
 
-    place = stages.place("cell", inputs)
     _tell_what_changed(cell, inputs, place)
     try:
         done = stages.run_stage("cell", inputs, compute)
@@ -152,11 +151,16 @@ def cell_inputs(cfg: Settings, cell: Cell) -> dict:
 
 def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> np.ndarray:
     """Test predictions of a finished cell."""
-    inputs = {**cell_inputs(settings.replace(seed=cell.seed), cell), "secondary": stages.table_hash(secondary)}
-    path = stages.place("cell", inputs) / "predictions.csv"
+    place, _ = _place_of(settings.replace(seed=cell.seed), cell, secondary)
+    path = place / "predictions.csv"
     if not path.exists():
         raise DataError(f"the cell {cell.key} has not been run; run_grid makes it")
     return pd.read_csv(path)["prediction"].to_numpy()
+
+
+def _place_of(cfg: Settings, cell: Cell, secondary: pd.DataFrame) -> tuple[Path, dict]:
+    inputs = {**cell_inputs(cfg, cell), "secondary": stages.table_hash(secondary)}
+    return stages.place("cell", inputs), inputs
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -23,10 +23,9 @@ from transformers import DataCollatorWithPadding, PreTrainedModel
 from .checkpoints import load_tokenizer
 from .errors import DataError, DivergenceError
 from .inverse_hvp import InverseHVP, Loss, Params, conjugate_gradient, gradient, hvp, lissa
-from .molformer import FeatureMap
-from .predict import length_batches, tokenise
+from .linear_attention import FeatureMap
+from .predict import length_batches, model_tokens
 from .settings import Settings
-from .tables import canonicalise
 
 __all__ = [
     "InfluenceResult",
@@ -122,8 +121,7 @@ def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: in
     if not len(table):
         raise DataError("no molecules to make batches of")
     pad, p = DataCollatorWithPadding(load_tokenizer()), next(model.parameters())
-    rewrite = canonicalise if getattr(model.config, "canonical_smiles", False) else str
-    ids = tokenise([rewrite(s) for s in table["smiles"]], getattr(model.config, "max_tokens", 128))
+    ids = model_tokens(model, table["smiles"])
     labels = torch.tensor(table["label"].to_numpy(), dtype=p.dtype)
     batches, rows = [], []
     for chosen in length_batches(ids, batch_size):

@@ -3,20 +3,13 @@
 A row a seed and set of parameters in ``data/results/influence.csv``, part of ``make results``.
 """
 
-import json
-
 import pandas as pd
-from filelock import FileLock
 
-from . import pipeline, selection, stages
-from .data import DATA_FOLDER
-from .errors import DataError
+from . import pipeline, records, selection, stages
 from .evaluate import auroc
 from .influence import influence_scores
 from .settings import INFLUENCE, Settings, settings
 from .shapley import rank_correlation
-
-PATH = DATA_FOLDER / "results" / "influence.csv"
 
 #: Parameters -> settings of LiSSA for the scores, and for the comparison of LiSSA with conjugate gradients. These need
 #: a positive definite matrix: for all parameters the class profile's damping of 5 does not make it so, 20 does.
@@ -41,16 +34,11 @@ def run_study(seed: int, parameters: str) -> None:
     cfg = settings("class", seed=seed, **SOLVERS[parameters][0])
     secondary = selection.secondary_table(cfg)
     inputs = {**pipeline.describe(cfg), **cfg.pick(*INFLUENCE), "secondary": stages.table_hash(secondary)}
-    text = json.dumps(inputs, sort_keys=True)
-    if PATH.exists() and len(
-        pd.read_csv(PATH).query("seed == @seed and parameters == @parameters and inputs == @text")
-    ):
-        print(f"influence study, {parameters}, seed {seed}: on record", flush=True)
+    key = {"parameters": parameters, "seed": seed}
+    if records.is_recorded("influence", key, inputs):
         return
     lissa = selection.influence(cfg, secondary, parameters=parameters)
     row = {
-        "seed": seed,
-        "parameters": parameters,
         "n_helpful": int((lissa.scores > 0).sum()),
         "lissa_residual": lissa.direction.residual,
         "lissa_products": lissa.direction.n_products,
@@ -61,7 +49,7 @@ def run_study(seed: int, parameters: str) -> None:
     for name, rank in FINDERS.items():
         area, low, high = auroc(lissa.table["corrupted"], rank(lissa.table))
         row |= {f"auroc_{name}": area, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
-    _write({**row, "inputs": text})
+    records.add("influence", key, row, inputs)
 
 
 def _compare(cfg: Settings, secondary: pd.DataFrame, parameters: str) -> dict:
@@ -83,24 +71,6 @@ def _compare(cfg: Settings, secondary: pd.DataFrame, parameters: str) -> dict:
     }
 
 
-def _write(row: dict) -> None:
-    with FileLock(PATH.with_name(".influence.lock")):
-        rows = pd.read_csv(PATH) if PATH.exists() else pd.DataFrame(columns=list(row))
-        same = (rows["seed"] == row["seed"]) & (rows["parameters"] == row["parameters"])
-        rows = pd.concat([rows[~same], pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
-        rows = rows.sort_values(["parameters", "seed"])
-        stages.write_atomically(PATH, rows.to_csv(index=False, float_format="%.4f"))
-    print(f"influence study, {row['parameters']}, seed {row['seed']}: done", flush=True)
-
-
 def study() -> pd.DataFrame:
-    """The rows on record.
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
-    if not PATH.exists():
-        raise DataError(f"{PATH.name} is not in data/results; `make results` makes it")
-    return pd.read_csv(PATH).drop(columns="inputs")
+    """The rows on record; without any, a DataError that names the command."""
+    return records.read("influence").drop(columns="inputs")

@@ -1,14 +1,12 @@
-"""MoLFormer in plain PyTorch: configuration, encoder and two heads.
+"""MoLFormer in plain PyTorch: encoder and two heads.
 
 MoLFormer (Ross et al. 2022, arXiv:2106.09553) is a BERT-like encoder of SMILES strings with two changes: rotary
-positions, and *linear* attention. Instead of ``softmax(q k^T) v``, whose cost grows with the square of the length, it
-takes ``phi(q) (phi(k)^T v)`` with the random features ``phi(x) = relu(x Omega)``: the bracket is one small matrix for
-the whole molecule, so the cost grows with the length itself.
+positions, and linear attention (:mod:`molft_utils.linear_attention`).
 
 Parameter names are those of the published checkpoint ``ibm-research/MoLFormer-XL-both-10pct``, which therefore loads
 without any remote code. The classes are registered with the transformers Auto classes.
 
-Shapes: B molecules, L tokens, H heads, d dimensions a head (H * d = hidden size), F random features.
+Shapes: B molecules, L tokens.
 """
 
 import torch
@@ -22,179 +20,11 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 
-
-class MolformerConfig(PreTrainedConfig):
-    """Sizes and switches of a MoLFormer; the defaults are the published checkpoint's.
-
-    Parameters
-    ----------
-    num_random_features : int
-        F, the number of columns of Omega.
-    deterministic_eval : bool
-        Keep Omega fixed in eval mode. On by default here, so that a prediction can be repeated; the published
-        configuration says False.
-    redraw_in_training : bool
-        Draw a new Omega at every training forward, as published. Where it is False, Omega is a constant of the model.
-    classifier_head : {"published", "linear"}
-        Two residual layers and a projection, or the projection alone.
-    label_mean, label_std : float
-        Mean and standard deviation of the training labels. The regression head learns standardised labels, the
-        model's ``logits`` are in the labels' own unit.
-    """
-
-    model_type = "molformer"
-
-    def __init__(
-        self,
-        vocab_size: int = 2362,
-        hidden_size: int = 768,
-        num_hidden_layers: int = 12,
-        num_attention_heads: int = 12,
-        intermediate_size: int = 768,
-        hidden_act: str = "gelu",
-        hidden_dropout_prob: float = 0.1,
-        embedding_dropout_prob: float = 0.2,
-        max_position_embeddings: int = 202,
-        initializer_range: float = 0.02,
-        layer_norm_eps: float = 1e-12,
-        linear_attention_eps: float = 1e-6,
-        num_random_features: int = 32,
-        feature_map_kernel: str = "relu",
-        deterministic_eval: bool = True,
-        redraw_in_training: bool = True,
-        classifier_head: str = "published",
-        classifier_dropout_prob: float | None = None,
-        classifier_skip_connection: bool = True,
-        label_mean: float = 0.0,
-        label_std: float = 1.0,
-        pad_token_id: int = 2,
-        bos_token_id: int = 0,
-        eos_token_id: int = 1,
-        tie_word_embeddings: bool = False,
-        **kwargs,
-    ):
-        if hidden_size % (2 * num_attention_heads):
-            raise ValueError(
-                f"hidden_size {hidden_size} is not an even multiple of num_attention_heads {num_attention_heads}"
-            )
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.intermediate_size = intermediate_size
-        self.hidden_act = hidden_act
-        self.hidden_dropout_prob = hidden_dropout_prob
-        self.embedding_dropout_prob = embedding_dropout_prob
-        self.max_position_embeddings = max_position_embeddings
-        self.initializer_range = initializer_range
-        self.layer_norm_eps = layer_norm_eps
-        self.linear_attention_eps = linear_attention_eps
-        self.num_random_features = num_random_features
-        self.feature_map_kernel = feature_map_kernel
-        self.deterministic_eval = deterministic_eval
-        self.redraw_in_training = redraw_in_training
-        self.classifier_head = classifier_head
-        self.classifier_dropout_prob = classifier_dropout_prob
-        self.classifier_skip_connection = classifier_skip_connection
-        self.label_mean = label_mean
-        self.label_std = label_std
-        super().__init__(
-            pad_token_id=pad_token_id,
-            bos_token_id=bos_token_id,
-            eos_token_id=eos_token_id,
-            tie_word_embeddings=tie_word_embeddings,
-            **kwargs,
-        )
-
-
-def random_features(d: int, n_features: int, device: torch.device | str = "cpu") -> Tensor:
-    """Draw Omega: orthogonal blocks whose columns have the lengths of Gaussian vectors (Choromanski et al. 2021).
-
-    Returns
-    -------
-    Tensor [d, n_features], float32.
-    """
-    blocks = []
-    for _ in range(-(-n_features // d)):
-        gaussian = torch.randn(d, d, device=device)
-        orthogonal, _ = torch.linalg.qr(gaussian)
-        blocks.append(orthogonal * gaussian.norm(dim=1))  # column j takes the length of row j
-    return torch.cat(blocks, dim=1)[:, :n_features]
-
-
-def rotary_tables(length: int, d: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary embedding, each [length, d], float32 (Su et al. 2021, base 10000).
-
-    Computed at every forward: a table kept as a buffer would come back uninitialised from ``from_pretrained``.
-    """
-    frequency = 10000.0 ** (-torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
-    angle = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (x_i, x_{i + d/2}) by their position's angle; x is [B, H, L, d]."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-def at_least_fp32(x: Tensor) -> Tensor:
-    """Half precision becomes float32; float32 and float64 (which the Hessian tests use) stay as they are."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-class FeatureMap(nn.Module):
-    """phi(x) = relu(x Omega); Omega [d, F] is a buffer, saved with the weights."""
-
-    def __init__(self, config: MolformerConfig):
-        super().__init__()
-        self.d = config.hidden_size // config.num_attention_heads
-        self.n_features = config.num_random_features
-        self.kernel = ACT2FN[config.feature_map_kernel]
-        self.redraw = {True: config.redraw_in_training, False: not config.deterministic_eval}
-        self.register_buffer("weight", torch.empty(self.d, self.n_features))
-
-    def draw(self) -> None:
-        # A new tensor, not a change in place: an earlier forward may still need the old one for its backward.
-        self.weight = random_features(self.d, self.n_features, self.weight.device).to(self.weight.dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.kernel(x @ self.weight.to(x.dtype))
-
-
-class MolformerSelfAttention(nn.Module):
-    """Linear attention with rotary positions."""
-
-    def __init__(self, config: MolformerConfig):
-        super().__init__()
-        self.n_heads = config.num_attention_heads
-        self.eps = config.linear_attention_eps
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.feature_map = FeatureMap(config)
-
-    def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        if self.feature_map.redraw[self.training]:
-            self.feature_map.draw()
-        q, k, v = (
-            layer(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, d]
-            for layer in (self.query, self.key, self.value)
-        )
-        # Sums over a molecule overflow fp16, and the normaliser underflows it: fp32 from here on.
-        with torch.autocast(hidden.device.type, enabled=False):
-            q, k, v = (at_least_fp32(x) for x in (q, k, v))
-            cos, sin = (table.to(q.dtype) for table in rotary)
-            phi_q = self.feature_map(rotate(q, cos, sin))  # [B, H, L, F]
-            phi_k = self.feature_map(rotate(k, cos, sin)) * mask[:, None, :, None]
-            weighted = phi_q @ (phi_k.transpose(-1, -2) @ v)  # [B, H, L, d]
-            normaliser = phi_q @ phi_k.sum(dim=-2).unsqueeze(-1)  # [B, H, L, 1]
-            context = weighted / normaliser.clamp(min=self.eps)
-        return context.transpose(1, 2).flatten(-2).to(hidden.dtype)
+from .configuration import MolformerConfig
+from .linear_attention import FeatureMap, MolformerSelfAttention, at_least_fp32, random_features, rotary_tables
 
 
 class MolformerAddNorm(nn.Module):

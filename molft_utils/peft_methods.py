@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from .configuration import MolformerConfig
 from .errors import MolftError, SettingsError
-from .molformer import FeatureMap, MolformerConfig
+from .linear_attention import FeatureMap
 from .settings import METHODS, Settings
 
 #: peft matches these against the whole name. A suffix like "output.dense" would catch the attention's as well.
@@ -55,6 +56,11 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> nn.
         return get_peft_model(model, _config(model, method, settings))
     except ImportError as error:
         raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
+
+
+def learning_rate(method: str, settings: Settings) -> float:
+    """The learning rate that the settings give a method."""
+    return settings.learning_rate if method == "full" else getattr(settings, f"{method}_learning_rate")
 
 
 def _config(model: PreTrainedModel, method: str, settings: Settings) -> LoraConfig | IA3Config:
@@ -126,8 +132,3 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PeftModel:
 
 def _feature_maps(model: nn.Module) -> list[FeatureMap]:
     return [module for module in model.modules() if isinstance(module, FeatureMap)]
-
-
-def learning_rate(method: str, settings: Settings) -> float:
-    """The learning rate that the settings give a method."""
-    return settings.learning_rate if method == "full" else getattr(settings, f"{method}_learning_rate")

@@ -62,13 +62,13 @@ def mlm(settings: Settings) -> StagedFit:
     """
 
     def fit(folder: Path) -> Fit:
-        parts = tables(settings)
         set_seed(settings.seed)
         model = load_model(settings.checkpoint, task="mlm")
-        return pretrain_mlm(model, [*parts.train["smiles"], *parts.validation["smiles"]], settings, output_dir=folder)
+        return pretrain_mlm(model, smiles, settings, output_dir=folder)
 
-    n_molecules = sum(len(part) for part in (tables(settings).train, tables(settings).validation))
-    return _staged("mlm", inputs_of(settings, MLM), fit, settings, "mlm", n_molecules)
+    parts = tables(settings)
+    smiles = [*parts.train["smiles"], *parts.validation["smiles"]]
+    return _staged("mlm", inputs_of(settings, MLM), fit, settings, "mlm", len(smiles))
 
 
 def after_mlm(settings: Settings, train: pd.DataFrame | None = None, method: str = "full") -> StagedFit:

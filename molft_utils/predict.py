@@ -1,9 +1,10 @@
-"""From SMILES to predictions."""
+"""From SMILES to predictions, and to the pooled vectors beneath them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from peft import PeftModel
 from rdkit import Chem
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
@@ -14,6 +15,12 @@ from .tables import canonicalise
 def tokenise(smiles: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
     """Token ids of each SMILES, <bos> and <eos> included; longer ones are cut to ``max_tokens``."""
     return load_tokenizer()(list(smiles), truncation=True, max_length=max_tokens)["input_ids"]
+
+
+def model_tokens(model: PreTrainedModel, smiles: Sequence[str]) -> list[list[int]]:
+    """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most."""
+    rewrite = canonicalise if getattr(model.config, "canonical_smiles", False) else str
+    return tokenise([rewrite(s) for s in smiles], getattr(model.config, "max_tokens", 128))
 
 
 def randomised(smiles: str, seed: int) -> str:
@@ -41,21 +48,31 @@ def predict(
     np.ndarray [n], float64.
     """
     config = model.config
-    forms = [[canonicalise(s) for s in smiles] if getattr(config, "canonical_smiles", False) else list(smiles)]
     n_random = getattr(config, "n_random", 0) if n_random is None else n_random
-    forms += [[randomised(s, seed) for s in smiles] for seed in range(n_random)]
-    was_training = model.training
+    forms = [model_tokens(model, smiles)]
+    forms += [
+        tokenise([randomised(s, seed) for s in smiles], getattr(config, "max_tokens", 128)) for seed in range(n_random)
+    ]
+    predictions = [_in_batches(model, ids, batch_size, lambda **batch: model(**batch).logits) for ids in forms]
+    return np.mean(predictions, axis=0).squeeze(-1)
+
+
+@torch.inference_mode()
+def embed(model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """Pooled vectors [n, d] (float64) as the model's head sees them, in eval mode."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    ids = model_tokens(base, smiles)
+    return _in_batches(model, ids, batch_size, lambda **batch: base.molformer(**batch).pooler_output)
+
+
+def _in_batches(model: PreTrainedModel, ids: list[list[int]], batch_size: int, compute: Callable) -> np.ndarray:
+    """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``ids``, in eval mode."""
+    pad, was_training = DataCollatorWithPadding(load_tokenizer()), model.training
     model.eval()
-    predictions = [_predict_once(model, form, batch_size) for form in forms]
-    model.train(was_training)
-    return np.mean(predictions, axis=0)
-
-
-def _predict_once(model: PreTrainedModel, smiles: list[str], batch_size: int) -> np.ndarray:
-    pad = DataCollatorWithPadding(load_tokenizer())
-    ids = tokenise(smiles, getattr(model.config, "max_tokens", 128))
-    result = np.empty(len(ids))
+    order, rows = [], []
     for batch in length_batches(ids, batch_size):
-        logits = model(**pad([{"input_ids": ids[i]} for i in batch]).to(model.device)).logits
-        result[batch] = logits.squeeze(-1).double().cpu().numpy()
-    return result
+        inputs = pad([{"input_ids": ids[i]} for i in batch]).to(model.device)
+        rows.append(compute(**inputs).double().cpu().numpy())
+        order.append(batch)
+    model.train(was_training)
+    return np.concatenate(rows)[np.argsort(np.concatenate(order))]

@@ -19,10 +19,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from . import make_data, sources
 from .checkpoints import MINI_FOLDER, load_tokenizer, quiet_transformers
-from .finetune import resume_point
+from .configuration import MolformerConfig
 from .masked import mlm_collator
-from .molformer import MolformerConfig, MolformerForMaskedLM
+from .molformer import MolformerForMaskedLM
 from .tables import MAX_TOKENS, canonicalise, flat_key
+from .training import resume_point
 
 RUN_FOLDER = Path(__file__).resolve().parents[1] / "runs" / "pretrain"
 

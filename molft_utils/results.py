@@ -1,34 +1,31 @@
 """The results of record: ``python -m molft_utils.results``, or ``make results``.
 
-Every run is a row of ``data/results/<table>.csv`` (settings, seed, hashes, version, seconds, errors), and its test
-predictions a column of ``<table>_predictions.csv``, from which paired intervals are computed. A run whose inputs
-have not changed is never repeated; a changed setting, data file or checkpoint replaces its row and says so.
+Every run of a :class:`Variant` is a row of ``data/results/<table>.csv`` (errors, seconds, and as ``inputs`` settings,
+seed, hashes, version), and its test predictions a column of ``<table>_predictions.csv``, from which paired intervals
+are computed. A run whose inputs have not changed is never repeated; a changed setting, data file or checkpoint
+replaces its row and says so (:mod:`molft_utils.records`).
 """
 
 import argparse
 import dataclasses
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from joblib import Parallel, delayed
 
-from . import grid, pipeline, selection, stages
+from . import grid, pipeline, records, selection, stages
 from .checkpoints import MINI_FOLDER
+from .configuration import MolformerConfig
 from .data import DATA_FOLDER
-from .errors import DataError
 from .evaluate import Difference, evaluate, paired_difference, scores
 from .influence_study import SOLVERS, run_study
-from .molformer import MolformerConfig, MolformerForMaskedLM
+from .molformer import MolformerForMaskedLM
 from .predict import predict
 from .settings import INFLUENCE, METHODS, SHAPLEY, Settings, settings
 
-RESULTS = DATA_FOLDER / "results"
 SEEDS = (0, 1, 2)
 
 
@@ -143,74 +140,37 @@ def run_row(table: str, name: str, seed: int) -> None:
     variant = TABLES[table][name]
     cfg = variant.settings(seed)
     inputs = {**pipeline.describe(cfg), **variant.inputs(cfg)}
-    if _is_recorded(table, name, seed, inputs):
-        print(f"{table}, {name}, seed {seed}: on record", flush=True)
+    key = {"variant": name, "seed": seed}
+    if records.is_recorded(table, key, inputs):
         return
     fit = variant.fit(cfg)
     parts = pipeline.tables(cfg)
     predictions = predict(fit.model, parts.test["smiles"])
     row = {
-        "variant": name,
         "description": variant.description,
-        "seed": seed,
         "rmse": scores(parts.test["label"], predictions).rmse,
         "validation_rmse": evaluate(fit.model, parts.validation).rmse,
         "n_train": fit.n_train,
         "epochs": len(fit.history),
         "seconds": round(fit.seconds, 1),
-        "inputs": json.dumps(inputs, sort_keys=True),
     }
-    _add(table, row, predictions, parts.test)
-    print(f"{table}, {name}, seed {seed}: test RMSE {row['rmse']:.3f}, {row['seconds']:.0f} s", flush=True)
-
-
-def _is_recorded(table: str, variant: str, seed: int, inputs: dict) -> bool:
-    path = RESULTS / f"{table}.csv"
-    if not path.exists():
-        return False
-    rows = pd.read_csv(path).query("variant == @variant and seed == @seed")
-    if rows.empty:
-        return False
-    known = json.loads(rows["inputs"].iloc[0])
-    changed = sorted(key for key in {*known, *inputs} if known.get(key) != inputs.get(key))
-    if changed:
-        print(
-            f"{variant}, seed {seed}: {', '.join(changed)} changed since it was recorded; running it again", flush=True
-        )
-    return not changed
-
-
-def _add(table: str, row: dict, predictions: np.ndarray, test: pd.DataFrame) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with FileLock(RESULTS / f".{table}.lock"):  # two processes may work on one table
-        path, columns = RESULTS / f"{table}.csv", RESULTS / f"{table}_predictions.csv"
-        rows = (
-            pd.read_csv(path).query("not (variant == @row['variant'] and seed == @row['seed'])")
-            if path.exists()
-            else None
-        )
-        rows = pd.concat([rows, pd.DataFrame([row])]).sort_values(["variant", "seed"])
-        wide = pd.read_csv(columns) if columns.exists() else test[["smiles", "label"]].reset_index(drop=True)
-        wide[f"{row['variant']}/{row['seed']}"] = np.round(predictions, 4)
-        stages.write_atomically(columns, wide.to_csv(index=False))
-        stages.write_atomically(path, rows.to_csv(index=False, float_format="%.4f"))
+    test = parts.test[["smiles", "label"]].assign(**{f"{name}/{seed}": predictions})
+    records.add(table, key, row, inputs, test)
 
 
 def record(table: str) -> pd.DataFrame:
     """Results of record, a row a variant: mean and standard deviation of the test RMSE over seeds, mean seconds."""
-    path = RESULTS / f"{table}.csv"
-    if not path.exists():
-        raise DataError(f"{path.name} is not in data/results; `make results` makes it")
-    rows = pd.read_csv(path)
-    summary = rows.groupby(["variant", "description"], sort=False).agg(
-        seeds=("seed", "size"), mean=("rmse", "mean"), sd=("rmse", "std"), seconds=("seconds", "mean")
+    summary = (
+        records.read(table)
+        .groupby(["variant", "description"], sort=False)
+        .agg(seeds=("seed", "size"), mean=("rmse", "mean"), sd=("rmse", "std"), seconds=("seconds", "mean"))
     )
     return summary.reset_index().set_index("variant").round({"mean": 3, "sd": 3, "seconds": 0})
 
 
 def record_difference(table: str, a: str, b: str) -> Difference:
     """Paired difference of two variants of a table, over test molecules and seeds."""
-    wide = pd.read_csv(RESULTS / f"{table}_predictions.csv")
+    wide = records.read(f"{table}_predictions")
     runs = {name: wide.filter(regex=rf"^{re.escape(name)}/\d+$").to_numpy().T for name in (a, b)}
     return paired_difference(wide["label"], runs[a], runs[b])
 

@@ -11,23 +11,19 @@ One Cholesky factorisation gives the utilities of *all* prefixes of an order (:m
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
-from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from .checkpoints import load_tokenizer
 from .errors import DataError
 from .marginals import Tally, draw_orders, prefix_utilities
-from .predict import length_batches, tokenise
-from .tables import canonicalise
+from .predict import embed
 
 __all__ = [
     "Values",
@@ -56,22 +52,6 @@ class Values:
     split_half: float
     kind: str
     stopped: str
-
-
-@torch.inference_mode()
-def embed(model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
-    """Pooled vectors [n, d] (float64) as the model's head sees them, in eval mode."""
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    rewrite = canonicalise if getattr(base.config, "canonical_smiles", False) else str
-    ids = tokenise([rewrite(s) for s in smiles], getattr(base.config, "max_tokens", 128))
-    pad, was_training = DataCollatorWithPadding(load_tokenizer()), model.training
-    model.eval()
-    result = np.empty((len(ids), base.config.hidden_size))
-    for batch in length_batches(ids, batch_size):
-        output = base.molformer(**pad([{"input_ids": ids[i]} for i in batch]).to(model.device))
-        result[batch] = output.pooler_output.double().cpu().numpy()
-    model.train(was_training)
-    return result
 
 
 def permutation_values(

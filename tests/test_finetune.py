@@ -18,11 +18,13 @@ from molft_utils import (
     pretrain_mlm,
     settings,
 )
-from molft_utils.finetune import LikeLengths, RandomisedSmiles, mixed_precision, resume_point, set_dropout
+from molft_utils.batches import LikeLengths, RandomisedSmiles
+from molft_utils.finetune import set_dropout
 from molft_utils.masked import fill_mask, masked_examples, masked_scores
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
 from molft_utils.predict import length_batches, randomised
 from molft_utils.tables import canonicalise
+from molft_utils.training import Progress, mixed_precision, resume_point
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 13) for tail in ("O", "N", "Cl", "F", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [10 + 0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
@@ -96,8 +98,6 @@ def test_an_interrupted_run_resumes_to_the_same_result(tiny, cfg, tmp_path, monk
         return MolformerForSequenceClassification(tiny)
 
     whole = finetune(fresh(), TRAIN, VALIDATION, cfg, tmp_path / "whole")
-
-    from molft_utils.finetune import Progress
 
     original = Progress.on_evaluate
 

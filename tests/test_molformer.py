@@ -8,15 +8,12 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from molft_utils.linear_attention import FeatureMap, random_features, rotary_tables, rotate
 from molft_utils.molformer import (
-    FeatureMap,
     MolformerConfig,
     MolformerForMaskedLM,
     MolformerForSequenceClassification,
     MolformerModel,
-    random_features,
-    rotary_tables,
-    rotate,
 )
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,7 +8,8 @@ import torch
 from molft_utils import MolftError, SettingsError, load_model, predict, settings
 from molft_utils.finetune import finetune as finetune_function
 from molft_utils.influence import influence_scores
-from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
+from molft_utils.linear_attention import FeatureMap
+from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
 from molft_utils.peft_methods import (
     apply_method,
     expected_parameters,

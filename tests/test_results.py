@@ -4,11 +4,10 @@ import json
 import multiprocessing
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, results, stages
+from molft_utils import DataError, records, results, stages
 from molft_utils.checkpoints import MINI_FOLDER
 from molft_utils.data import DATA_FOLDER
 from molft_utils.evaluate import scores
@@ -59,11 +58,13 @@ def test_notebooks_show_the_record(table, name):
 
 def add(variant: str) -> None:
     for seed in range(5):
-        results._add("t", {"variant": variant, "seed": seed, "rmse": 1.0}, np.arange(3.0), TABLE)
+        records.add(
+            "t", {"variant": variant, "seed": seed}, {"rmse": 1.0}, {}, TABLE.assign(**{f"{variant}/{seed}": 1.0})
+        )
 
 
 def test_two_writers_lose_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=add, args=(name,)) for name in ("a", "b")]
     for writer in writers:
@@ -75,13 +76,24 @@ def test_two_writers_lose_nothing(tmp_path, monkeypatch):
 
 
 def test_a_row_is_replaced_and_not_doubled(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     for rmse in (1.0, 2.0):
-        results._add("t", {"variant": "a", "seed": 0, "rmse": rmse}, np.arange(3.0), TABLE)
+        records.add("t", {"variant": "a", "seed": 0}, {"rmse": rmse}, {})
     assert pd.read_csv(tmp_path / "t.csv")["rmse"].tolist() == [2.0]
 
 
 def test_a_missing_table_names_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     with pytest.raises(DataError, match="make results"):
         results.record("table1")
+
+
+def test_a_row_is_on_record_for_the_same_inputs_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    key = {"variant": "a", "seed": 0}
+    assert not records.is_recorded("t", key, {"epochs": 4})
+    records.add("t", key, {"rmse": 1.0}, {"epochs": 4})
+    assert records.is_recorded("t", key, {"epochs": 4})
+    assert not records.is_recorded("t", {**key, "seed": 1}, {"epochs": 4})
+    assert not records.is_recorded("t", key, {"epochs": 5, "n_random": 1})
+    assert "epochs, n_random changed" in capsys.readouterr().out

@@ -13,7 +13,7 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from molft_utils import load_lipophilicity, load_model, load_tokenizer, split
-from molft_utils.finetune import LikeLengths
+from molft_utils.batches import LikeLengths
 from molft_utils.predict import tokenise
 from molft_utils.tables import canonicalise
 

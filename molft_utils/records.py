@@ -1,0 +1,76 @@
+"""CSV files of ``data/results``: a row a run, with everything that the run depended on in the column ``inputs``.
+
+A run is told from the others by its *key*, for instance ``{"variant": "baseline", "seed": 0}``. Two processes may
+write to one table.
+"""
+
+import json
+
+import pandas as pd
+from filelock import FileLock
+
+from . import stages
+from .data import DATA_FOLDER
+from .errors import DataError
+
+RESULTS = DATA_FOLDER / "results"
+
+
+def read(table: str) -> pd.DataFrame:
+    """All rows of a table.
+
+    Raises
+    ------
+    DataError
+        If the table was never made.
+    """
+    path = RESULTS / f"{table}.csv"
+    if not path.exists():
+        raise DataError(f"{path.name} is not in data/results; `make results` makes it")
+    return pd.read_csv(path)
+
+
+def is_recorded(table: str, key: dict, inputs: dict) -> bool:
+    """Whether the run's row is there with the same inputs; if they have changed, say what has."""
+    rows = _without(table, key, others=False)
+    if rows.empty:
+        return False
+    known, name = json.loads(rows["inputs"].iloc[0]), _name(table, key)
+    changed = sorted(field for field in {*known, *inputs} if known.get(field) != inputs.get(field))
+    if changed:
+        print(f"{name}: {', '.join(changed)} changed since it was recorded; running it again", flush=True)
+    else:
+        print(f"{name}: on record", flush=True)
+    return not changed
+
+
+def add(table: str, key: dict, row: dict, inputs: dict, predictions: pd.DataFrame | None = None) -> None:
+    """Write a run's row in place of an earlier one of the same key.
+
+    ``predictions`` holds the test molecules (``smiles``, ``label``) and in a third column what the run predicted; it
+    goes to ``<table>_predictions.csv``.
+    """
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    row = {**key, **row, "inputs": json.dumps(inputs, sort_keys=True)}
+    with FileLock(RESULTS / f".{table}.lock"):
+        if predictions is not None:  # first, so that no row is without its predictions
+            path = RESULTS / f"{table}_predictions.csv"
+            wide = pd.read_csv(path) if path.exists() else predictions.iloc[:, :2].reset_index(drop=True)
+            wide[predictions.columns[2]] = predictions.iloc[:, 2].to_numpy().round(4)
+            stages.write_atomically(path, wide.to_csv(index=False))
+        rows = pd.DataFrame([*_without(table, key).to_dict("records"), row]).sort_values(list(key))
+        stages.write_atomically(RESULTS / f"{table}.csv", rows.to_csv(index=False, float_format="%.4f"))
+    print(f"{_name(table, key)}: done", flush=True)
+
+
+def _without(table: str, key: dict, others: bool = True) -> pd.DataFrame:
+    """The rows with another key, or those with this one."""
+    if not (RESULTS / f"{table}.csv").exists():
+        return pd.DataFrame()
+    rows = read(table)
+    same = (rows[list(key)] == list(key.values())).all(axis=1)
+    return rows[~same if others else same]
+
+
+def _name(table: str, key: dict) -> str:
+    return ", ".join([table, *(f"{name} {value}" for name, value in key.items())])
