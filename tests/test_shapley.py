@@ -14,7 +14,6 @@ from molft_utils.shapley import (
     exact_values,
     permutation_values,
     prefix_utilities,
-    rank_correlation,
     removal_curve,
     ts_dshapley,
 )
@@ -102,13 +101,13 @@ def test_agrees_with_pydvl_on_the_same_utility():
     default = -float(np.mean((y_val - y.mean()) ** 2))
     scorer = SupervisedScorer(negative_mse, test, default=default, range=(-np.inf, 0))
     valuation = ShapleyValuation(
-        ModelUtility(Ridge(alpha=1.0), scorer), PermutationSampler(seed=0), is_done=MinUpdates(800), progress=False
+        ModelUtility(Ridge(alpha=1.0), scorer), PermutationSampler(seed=0), is_done=MinUpdates(200), progress=False
     )
     theirs = valuation.fit(train).result
     theirs = theirs.values[np.argsort(theirs.indices)]
-    ours = permutation_values(X, y, X_val, y_val, n_permutations=4000)
-    assert rank_correlation(ours.values, theirs) > 0.95
-    assert np.abs(ours.values - theirs).max() < 0.1 * np.abs(ours.values).max()
+    # The same seed draws the same 200 orders on both sides, so that nothing is left to chance.
+    ours = permutation_values(X, y, X_val, y_val, n_permutations=200)
+    np.testing.assert_allclose(ours.values, theirs, atol=1e-9)
 
 
 # Stable where it samples
