@@ -22,7 +22,6 @@ from joblib import Parallel, delayed
 from . import pipeline, selection, stages
 from .errors import CheckpointError, DataError, SettingsError
 from .evaluate import scores
-from .memory import PeakMemory
 from .peft_methods import apply_method, learning_rate, trainable
 from .predict import predict
 from .settings import ADAPTERS, INFLUENCE, METHODS, SHAPLEY, Settings, settings
@@ -73,8 +72,9 @@ def run_grid(
     Returns
     -------
     DataFrame
-        ``selection, method, seed, rmse, validation_rmse`` (logD), ``n_train``, ``trained`` and ``total`` parameters,
-        ``learning_rate``, ``epochs``, ``seconds`` of training, ``peak_memory`` (MB), and ``reused``.
+        ``selection, method, seed``; ``rmse``, its 95 % interval over test molecules ``rmse_low`` to ``rmse_high``, and
+        ``validation_rmse`` (logD); ``n_train``, ``trained`` and ``total`` parameters, ``learning_rate``, ``epochs``,
+        ``seconds`` of training and ``peak_memory`` (MB) when it was trained, and ``reused``.
 
     Raises
     ------
@@ -104,12 +104,14 @@ def run_cell(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> dict:
     place, inputs = _place_of(cfg, cell, secondary)
 
     def compute(folder: Path) -> dict:
-        with PeakMemory() as memory:
-            fit = pipeline.after_mlm(cfg, SELECTIONS[cell.selection](cfg, secondary), cell.method)
+        fit = pipeline.after_mlm(cfg, SELECTIONS[cell.selection](cfg, secondary), cell.method)
         parts = pipeline.tables(cfg)
         predictions = predict(fit.model, parts.test["smiles"])
+        found = scores(parts.test["label"], predictions)
         errors = {
-            "rmse": scores(parts.test["label"], predictions).rmse,
+            "rmse": found.rmse,
+            "rmse_low": found.interval[0],
+            "rmse_high": found.interval[1],
             "validation_rmse": scores(parts.validation["label"], predict(fit.model, parts.validation["smiles"])).rmse,
         }
         stages.write_atomically(
@@ -125,7 +127,7 @@ def run_cell(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> dict:
             "learning_rate": learning_rate(cell.method, cfg),
             "epochs": len(fit.history),
             "seconds": fit.seconds,
-            "peak_memory": memory.megabytes,
+            "peak_memory": fit.peak_memory,
             "predictions": stages.file_hash(folder / "predictions.csv"),
         }
 
@@ -149,8 +151,9 @@ def cell_inputs(cfg: Settings, cell: Cell) -> dict:
     return {**pipeline.describe(cfg), **cfg.pick(*used, *adapter), **cell.key, **rate}
 
 
-def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> np.ndarray:
-    """Test predictions of a finished cell."""
+def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | None = None) -> np.ndarray:
+    """Test predictions of a finished cell; ``secondary`` as in :func:`run_grid`."""
+    secondary = selection.secondary_table(settings) if secondary is None else secondary
     place, _ = _place_of(settings.replace(seed=cell.seed), cell, secondary)
     path = place / "predictions.csv"
     if not path.exists():

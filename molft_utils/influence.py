@@ -13,6 +13,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
@@ -24,7 +25,7 @@ from .checkpoints import load_tokenizer
 from .errors import DataError, DivergenceError
 from .inverse_hvp import InverseHVP, Loss, Params, conjugate_gradient, gradient, hvp, lissa
 from .linear_attention import FeatureMap
-from .predict import length_batches, model_tokens
+from .predict import embed, length_batches, model_tokens
 from .settings import Settings
 
 __all__ = [
@@ -139,6 +140,7 @@ def influence_scores(
     settings: Settings,
     parameters: str = "all",
     target_name: str = "validation",
+    pooled: Sequence[np.ndarray] | None = None,
 ) -> InfluenceResult:
     """Score candidate molecules: by how much would adding each lower the loss on the target table?
 
@@ -155,6 +157,9 @@ def influence_scores(
         ``influence_damping``, ``influence_depth``, ``influence_batch_size``, ``influence_solver``, ``seed``.
     parameters : {"all", "head"}
         Those that train, or the regression head alone (in seconds: its input is computed once).
+    pooled
+        For the head: the pooled vectors (:func:`~molft_utils.predict.embed`) of train, target and candidates, where
+        they are known already.
 
     Notes
     -----
@@ -170,11 +175,14 @@ def influence_scores(
     """
     began = time.perf_counter()
     loss, params = molecule_loss(model), trained_parameters(model, parameters)
-    (over, _), (aim, _), (extra, rows) = (
-        molecule_batches(model, table, settings.influence_batch_size) for table in (train, target, candidates)
-    )
+    tables = train, target, candidates
+    (over, _), (aim, _), (extra, rows) = made = [
+        molecule_batches(model, table, settings.influence_batch_size) for table in tables
+    ]
     if parameters == "head":
-        loss, params, (over, aim, extra) = _head_problem(model, params, (over, aim, extra))
+        pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
+        loss, params = _head_problem(model, params)
+        over, aim, extra = (_pooled_batches(*one, vectors) for one, vectors in zip(made, pooled, strict=True))
     v = gradient(loss, params, aim)
     how = dict(damping=settings.influence_damping, depth=settings.influence_depth)
     if settings.influence_solver == "cg":
@@ -196,20 +204,21 @@ def influence_scores(
     )
 
 
-@torch.no_grad()
-def _head_problem(model: PreTrainedModel, params: Params, tables: tuple) -> tuple[Loss, Params, list]:
-    """The loss as a function of the head alone, on pooled vectors that are computed once."""
+def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:
+    """The loss as a function of the head alone, on batches of pooled vectors."""
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     std, mean = model.config.label_std, model.config.label_mean
-    # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".
-    short = {name.partition("classifier.")[2]: p for name, p in params.items()}
-
-    def pooled(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        output = base.molformer(batch["input_ids"], batch["attention_mask"])
-        return {"pooled": output.pooler_output, "labels": batch["labels"]}
 
     def loss(head: Params, batch: dict[str, Tensor]) -> Tensor:
         predictions = functional_call(base.classifier, head, (batch["pooled"],)).squeeze(-1) * std + mean
         return ((predictions - batch["labels"]) / std) ** 2
 
-    return loss, short, [[pooled(batch) for batch in batches] for batches in tables]
+    # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".
+    return loss, {name.partition("classifier.")[2]: p for name, p in params.items()}
+
+
+def _pooled_batches(batches: list[dict], rows: list[int], vectors: np.ndarray) -> list[dict]:
+    """The same batches, with a table's pooled vectors [n, d] in place of token ids."""
+    labels = [batch["labels"] for batch in batches]
+    parts = torch.as_tensor(vectors[rows]).to(labels[0]).split([len(part) for part in labels])
+    return [{"pooled": part, "labels": values} for part, values in zip(parts, labels, strict=True)]

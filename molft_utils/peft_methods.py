@@ -10,6 +10,9 @@ ia3      a factor for each key, value and inner feed-forward activation, 1 at fi
 ======== ================================================================================ =========================
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
@@ -53,7 +56,8 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> nn.
     for module in _feature_maps(model):
         module.redraw[True] = False
     try:
-        return get_peft_model(model, _config(model, method, settings))
+        with _quiet_peft():
+            return get_peft_model(model, _config(model, method, settings))
     except ImportError as error:
         raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
 
@@ -127,7 +131,16 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PeftModel:
     for i, module in enumerate(_feature_maps(base)):
         module.weight = omega[str(i)].to(module.weight)
         module.redraw[True] = False
-    return PeftModel.from_pretrained(base, folder).eval()
+    with _quiet_peft():
+        return PeftModel.from_pretrained(base, folder).eval()
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Silence transformers' notice that peft calls a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def _feature_maps(model: nn.Module) -> list[FeatureMap]:

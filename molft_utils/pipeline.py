@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, set_seed
 
 from . import stages
 from .checkpoints import XL_REVISION, load_model, locate, quiet_transformers
+from .cost import PeakMemory
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
 from .finetune import Fit, finetune, pretrain_mlm
 from .fingerprints import baseline_predictions
@@ -26,11 +27,15 @@ from .settings import ADAPTERS, DATA, MLM, REGRESSION, Settings
 
 @dataclasses.dataclass
 class StagedFit(Fit):
-    """A Fit that lies on disk: ``folder`` holds the model, ``reused`` says that it was made earlier."""
+    """A Fit that lies on disk: ``folder`` holds the model, ``reused`` says that it was made earlier.
+
+    ``n_train`` molecules trained it; ``peak_memory`` (MB) is that of the process, or of the GPU where there is one.
+    """
 
     folder: Path
     reused: bool
     n_train: int
+    peak_memory: float
 
     @property
     def note(self) -> str:
@@ -139,14 +144,16 @@ def _staged(
     name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str, n_train: int
 ) -> StagedFit:
     def compute(folder: Path) -> dict:
-        made = fit(folder / "training")
+        with PeakMemory() as memory:
+            made = fit(folder / "training")
         with quiet_transformers():
             made.model.save_pretrained(folder)
         stages.write_atomically(folder / "history.csv", made.history.to_csv(index=False))
         shutil.rmtree(folder / "training")  # the Trainer's checkpoints have done their work
-        return {"seconds": made.seconds}
+        return {"seconds": made.seconds, "peak_memory": memory.megabytes}
 
     result = stages.run_stage(name, inputs, compute)
+    record = result.record
     model = load_model(result.folder, task=task, head=settings.head)
     history = pd.read_csv(result.folder / "history.csv")
-    return StagedFit(model, history, result.record["seconds"], result.folder, result.reused, n_train)
+    return StagedFit(model, history, record["seconds"], result.folder, result.reused, n_train, record["peak_memory"])

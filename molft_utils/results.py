@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
@@ -20,7 +21,7 @@ from . import grid, pipeline, records, selection, stages
 from .checkpoints import MINI_FOLDER
 from .configuration import MolformerConfig
 from .data import DATA_FOLDER
-from .evaluate import Difference, evaluate, paired_difference, scores
+from .evaluate import Difference, evaluate, mean_rmse, paired_difference, scores
 from .influence_study import SOLVERS, run_study
 from .molformer import MolformerForMaskedLM
 from .predict import predict
@@ -168,11 +169,27 @@ def record(table: str) -> pd.DataFrame:
     return summary.reset_index().set_index("variant").round({"mean": 3, "sd": 3, "seconds": 0})
 
 
-def record_difference(table: str, a: str, b: str) -> Difference:
+def record_difference(table: str, a: str, b: str, level: float = 0.95) -> Difference:
     """Paired difference of two variants of a table, over test molecules and seeds."""
+    labels, first = _predictions(table, a)
+    return paired_difference(labels, first, _predictions(table, b)[1], level=level)
+
+
+def record_cells() -> pd.DataFrame:
+    """The grid's results of record, a row a cell: ``selection``, ``method``, and the mean ``rmse`` over seeds with its
+    95 % interval over test molecules and seeds, ``rmse_low`` to ``rmse_high``."""
+    rows = []
+    for name in GRID:
+        rmse, (low, high) = mean_rmse(*_predictions("grid", name))
+        cell = dict(zip(("selection", "method"), name.split("/"), strict=True))
+        rows.append({**cell, "rmse": rmse, "rmse_low": low, "rmse_high": high})
+    return pd.DataFrame(rows)
+
+
+def _predictions(table: str, name: str) -> tuple[pd.Series, np.ndarray]:
+    """Test labels [n], and a variant's predictions [n_seeds, n]."""
     wide = records.read(f"{table}_predictions")
-    runs = {name: wide.filter(regex=rf"^{re.escape(name)}/\d+$").to_numpy().T for name in (a, b)}
-    return paired_difference(wide["label"], runs[a], runs[b])
+    return wide["label"], wide.filter(regex=rf"^{re.escape(name)}/\d+$").to_numpy().T
 
 
 def main() -> None:

@@ -75,8 +75,9 @@ def influence(
     start = pipeline.after_mlm(settings, train)
 
     def compute(folder: Path) -> dict:
-        aim = getattr(pipeline.tables(settings), target)
-        found = influence_scores(start.model, train, aim, secondary, settings, parameters, target)
+        tables = train, getattr(pipeline.tables(settings), target), secondary
+        pooled = [pooled_vectors(start, table) for table in tables] if parameters == "head" else None
+        found = influence_scores(start.model, *tables, settings, parameters, target, pooled)
         solution = found.direction
         save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
         stages.write_atomically(folder / "table.csv", found.table.to_csv())
@@ -96,6 +97,17 @@ def influence(
     }
     done = stages.run_stage("influence", {**inputs, "candidates": stages.table_hash(secondary)}, compute)
     return _influence_from(done, secondary, target)
+
+
+def pooled_vectors(fit: pipeline.StagedFit, table: pd.DataFrame) -> np.ndarray:
+    """Pooled vectors [n, d] of a table's molecules by a trained model, computed once and kept as a stage."""
+
+    def compute(folder: Path) -> dict:
+        save_file({"pooled": torch.from_numpy(embed(fit.model, table["smiles"]))}, folder / "pooled.safetensors")
+        return {}
+
+    done = stages.run_stage("pooled", {"start": fit.folder.name, "table": stages.table_hash(table)}, compute)
+    return load_file(done.folder / "pooled.safetensors")["pooled"].numpy()
 
 
 def _influence_from(done: stages.Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
@@ -162,12 +174,12 @@ class ShapleyResult:
 def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
     """Representations by the model that was trained on the training split and the whole secondary set."""
     parts, train = pipeline.tables(settings), with_secondary(settings, secondary)
-    model = pipeline.after_mlm(settings, train).model
+    fit = pipeline.after_mlm(settings, train)
     n_train = len(parts.train)
-    vectors = embed(model, train["smiles"])
+    vectors = pooled_vectors(fit, train)
     scaler = StandardScaler().fit(vectors[:n_train])
     mean, std = parts.train["label"].mean(), parts.train["label"].std(ddof=0)
-    X_val, y_val = scaler.transform(embed(model, parts.validation["smiles"])), parts.validation["label"].to_numpy()
+    X_val, y_val = scaler.transform(pooled_vectors(fit, parts.validation)), parts.validation["label"].to_numpy()
     order = np.random.default_rng(settings.split_seed).permutation(len(y_val))
     value, choice = np.array_split(order, 2)
     y, y_val = ((labels - mean) / std for labels in (train["label"].to_numpy(), y_val))

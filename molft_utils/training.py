@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import current_process
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,14 @@ class Progress(TrainerCallback):
         self.title = title
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step", leave=False)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.title,
+            unit="step",
+            leave=False,
+            disable=current_process().name != "MainProcess",  # the bars of two workers would overwrite each other
+        )
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(state.global_step - self.bar.n)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from molft_utils import DataError, beside_report, paired_difference, scores
-from molft_utils.evaluate import report
+from molft_utils.evaluate import mean_rmse, report
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.normal(2.0, 1.2, size=400)
@@ -53,6 +53,23 @@ def test_seeds_widen_the_interval():
     across = paired_difference(LABELS, a, b).interval
     single = paired_difference(LABELS, a[1], b[1]).interval
     assert across[1] - across[0] > single[1] - single[0]
+
+
+def test_a_higher_level_widens_the_interval_about_the_same_difference():
+    a, b = noisy(0.7, 3), noisy(0.75, 4)
+    usual, strict = (paired_difference(LABELS, a, b, level=level) for level in (0.95, 0.995))
+    assert strict.value == usual.value
+    assert strict.interval[0] < usual.interval[0] < usual.interval[1] < strict.interval[1]
+
+
+def test_the_mean_over_seeds_and_its_interval():
+    runs = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
+    value, (low, high) = mean_rmse(LABELS, runs)
+    assert value == pytest.approx(np.mean([scores(LABELS, run).rmse for run in runs]))
+    assert low < value < high
+    one, between = mean_rmse(LABELS, runs[1]), scores(LABELS, runs[1]).interval
+    assert one[1] == pytest.approx(between), "one seed: the interval over molecules alone"
+    assert high - low > one[1][1] - one[1][0]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,7 @@ def test_a_second_run_is_free_and_the_same(twelve, folder):
     again = small_grid(folder)
     assert again["reused"].all() and time.perf_counter() - began < 20
     pd.testing.assert_frame_equal(again.drop(columns="reused"), twelve.drop(columns="reused"))
-    found = grid.predictions_of(
-        settings("smoke", **SMALL), Cell("none", "lora", 0), grid.selection.secondary_table(settings("smoke", **SMALL))
-    )
+    found = grid.predictions_of(settings("smoke", **SMALL), Cell("none", "lora", 0))
     assert len(found) == 24
 
 

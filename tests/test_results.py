@@ -13,7 +13,7 @@ from molft_utils.data import DATA_FOLDER
 from molft_utils.evaluate import scores
 from molft_utils.pages import ROOT
 
-RECORDED = ("table1", "table2", "shapley")  # "grid" joins them once all its rows are there
+RECORDED = ("table1", "table2", "shapley", "grid")
 TABLE = pd.DataFrame({"smiles": ["C", "CC", "CCC"], "label": [0.0, 1.0, 2.0]})
 
 
@@ -46,7 +46,7 @@ def test_readme_quotes_the_record(table):
 
 @pytest.mark.parametrize(
     "table, name",
-    [("table1", "03_mlm"), ("table2", "04_influence"), ("shapley", "05_tsdshapley")],
+    [("table1", "03_mlm"), ("table2", "04_influence"), ("shapley", "05_tsdshapley"), ("grid", "06_peft_grid")],
 )
 def test_notebooks_show_the_record(table, name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
