@@ -23,7 +23,9 @@ run: $(READY) ## run all notebooks in the class profile: figures/, and pages as 
 
 test: $(READY) ## the test suite, then the notebooks cell by cell in the smoke profile
 	$(PY) -m pytest
+	rm -rf runs/stages-smoke  # or a second run would find the models of the first, and test nothing
 	test -z "$(wildcard notebooks/*.ipynb)" || MOLFT_PROFILE=smoke MOLFT_FIGURES="$(CURDIR)/runs/figures-smoke" \
+		MOLFT_STAGES="$(CURDIR)/runs/stages-smoke" \
 		$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab
@@ -53,4 +55,4 @@ badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the REA
 	$(PY) -m molft_utils.pages badges
 
 clean: ## remove what runs left; the environment stays
-	rm -rf runs/stages runs/pages runs/figures-smoke
+	rm -rf runs/stages runs/stages-smoke runs/pages runs/figures-smoke

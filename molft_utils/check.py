@@ -21,5 +21,5 @@ def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> None
     try:
         right = np.allclose(np.asarray(answer, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=tolerance)
     except (TypeError, ValueError):
-        right = answer == expected
+        right = isinstance(answer, type(expected)) and answer == expected
     print("Right." if right else f"Not yet. Hint: {hint}")

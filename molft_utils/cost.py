@@ -8,7 +8,7 @@ import pandas as pd
 import psutil
 import torch
 
-from .checkpoints import load_model
+from .checkpoints import device, load_model
 from .influence import molecule_batches
 from .peft_methods import apply_method
 from .settings import Settings
@@ -43,7 +43,7 @@ class PeakMemory:
 
 
 def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFrame, repeats: int = 11) -> pd.Series:
-    """Seconds of a training step by fine-tuning method, all in one run.
+    """Seconds of a training step in full precision by fine-tuning method, all in one run.
 
     The cases take turns on the same batches of ``table``, so that a slow moment of the machine hits all of them. The
     median over rounds counts; the first, which warms up, is left out.
@@ -55,7 +55,8 @@ def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFram
     """
     steps, batches = {}, []
     for name, (method, settings) in cases.items():
-        model = apply_method(load_model(settings.checkpoint, head=settings.head), method, settings).train()
+        model = load_model(settings.checkpoint, head=settings.head).to(device())
+        model = apply_method(model, method, settings).train()
         batches = batches or molecule_batches(model, table, settings.batch_size)[0]
         steps[name] = model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     rounds = [{name: _seconds(*step, batches) for name, step in steps.items()} for _ in range(repeats)]

@@ -1,5 +1,6 @@
 """The two kinds of training: regression on labels, and masked-language modelling on SMILES alone."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def finetune(
     DataError
         If a split is empty.
     CheckpointError
-        If ``output_dir`` holds a run with other settings or data.
+        If ``output_dir`` holds a run with other settings, data or initial weights.
     DivergenceError
         If the validation loss is not finite.
     """
@@ -63,7 +64,7 @@ def finetune(
     plan = _plan(settings, settings.learning_rate, settings.batch_size, settings.epochs)
     collator = DataCollatorWithPadding(load_tokenizer())
     sets = RandomisedSmiles(train, settings), RandomisedSmiles(validation, settings.replace(randomise=0.0))
-    stamp = _stamp(settings.pick(*REGRESSION), pd.concat([train, validation]))
+    stamp = _stamp(model, settings.pick(*REGRESSION), train, validation)
     fit = run_trainer(model, *sets, collator, plan, settings, output_dir, stamp, "fine-tuning")
     fit.history[["train_loss", "validation_loss"]] *= config.label_std**2
     return fit
@@ -88,7 +89,9 @@ def pretrain_mlm(
     train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
     validation_set = masked_examples(validation, settings.max_tokens) if validation else None
     plan = _plan(settings, settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs)
-    stamp = _stamp(settings.pick(*MLM), pd.DataFrame({"smiles": [*smiles, *validation], "label": 0.0}))
+    stamp = _stamp(
+        model, settings.pick(*MLM), *(pd.DataFrame({"smiles": part, "label": 0.0}) for part in (smiles, validation))
+    )
     collator = mlm_collator(load_tokenizer())
     return run_trainer(
         model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling"
@@ -96,9 +99,9 @@ def pretrain_mlm(
 
 
 def set_dropout(model: PreTrainedModel, p: float) -> None:
-    """Set the probability of every dropout layer of the model."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+    """Set the probability of every dropout layer of the model; LoRA's has a setting of its own."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
             module.p = p
 
 
@@ -113,9 +116,14 @@ def _plan(settings: Settings, learning_rate: float, batch_size: int, epochs: int
     )
 
 
-def _stamp(values: dict, table: pd.DataFrame) -> dict:
-    """What a run must share with the checkpoints that it goes on from."""
-    return {"settings": values, "data": table_hash(table)}
+def _stamp(model: PreTrainedModel, values: dict, *tables: pd.DataFrame) -> dict:
+    """What a run must share with the checkpoints that it goes on from: settings, data, what trains and from where."""
+    weights = hashlib.sha256()
+    for name, p in model.named_parameters():
+        weights.update(f"{name} {p.requires_grad}".encode())
+        if not any(part in name for part in ("classifier", "lora_")):  # these start at random
+            weights.update(p.detach().cpu().float().numpy().tobytes())
+    return {"settings": values, "data": [table_hash(table) for table in tables], "start": weights.hexdigest()}
 
 
 def _prepared(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from IPython.display import display
 from joblib import Parallel, delayed
 
 from . import pipeline, selection, stages
-from .errors import CheckpointError, DataError, SettingsError
+from .errors import DataError, SettingsError
 from .evaluate import scores
 from .peft_methods import apply_method, learning_rate, trainable
 from .predict import predict
@@ -132,13 +131,7 @@ def run_cell(settings: Settings, cell: Cell, secondary: pd.DataFrame) -> dict:
         }
 
     _tell_what_changed(cell, inputs, place)
-    try:
-        done = stages.run_stage("cell", inputs, compute)
-        _require_whole(done)
-    except CheckpointError as error:
-        print(f"{cell.selection}, {cell.method}, seed {cell.seed}: {error}; computing it again")
-        shutil.rmtree(place, ignore_errors=True)
-        done = stages.run_stage("cell", inputs, compute)
+    done = stages.run_stage("cell", inputs, compute, is_whole=_is_whole)
     row = {name: value for name, value in done.record.items() if name not in ("inputs", "stage_seconds", "predictions")}
     return {**row, "reused": done.reused}
 
@@ -148,6 +141,8 @@ def cell_inputs(cfg: Settings, cell: Cell) -> dict:
     used = {"influence": INFLUENCE, "ts-dshapley": SHAPLEY, "none": ()}[cell.selection]
     adapter = ADAPTERS if cell.method == "lora" else ()
     rate = {"learning_rate": learning_rate(cell.method, cfg)}
+    if used and cell.method != "full":  # the model that selects is trained in full
+        rate["selection_learning_rate"] = cfg.learning_rate
     return {**pipeline.describe(cfg), **cfg.pick(*used, *adapter), **cell.key, **rate}
 
 
@@ -173,12 +168,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(index=order, columns=[m for m in METHODS if m in wide]).round(3).rename_axis("test RMSE / logD")
 
 
-def _require_whole(done: stages.Result) -> None:
-    path = done.folder / "predictions.csv"
-    if not path.exists() or stages.file_hash(path) != done.record.get("predictions"):
-        raise CheckpointError(
-            f"the result {done.folder.name} is damaged: its predictions are not those that were written"
-        )
+def _is_whole(folder: Path, record: dict) -> bool:
+    """Whether the predictions are those that were written."""
+    path = folder / "predictions.csv"
+    return path.exists() and stages.file_hash(path) == record.get("predictions")
 
 
 def _tell_what_changed(cell: Cell, inputs: dict, place: Path) -> None:
@@ -202,7 +195,9 @@ def _share_of_this_process() -> tuple[int, int]:
     """(rank, number) of the processes that ``accelerate launch`` started; each works on its own GPU and cells."""
     rank, number = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if number > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("LOCAL_RANK", "0")
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = allowed[local] if local < len(allowed) and allowed[local] else str(local)
         for name in [n for n in os.environ if n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]:
             del os.environ[name]  # or the Trainer would join the processes to train one model
     return rank, number

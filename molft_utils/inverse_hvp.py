@@ -178,6 +178,7 @@ def conjugate_gradient(
         rows.append((t * len(batches), float(r.norm() / v.norm())))
         if rows[-1][1] <= tolerance:
             break
+    rows[-1] = rows[-1][0], hessian.residual(s, v)  # the recurrence's own drifts with rounding
     return _result(s, params, rows, math.nan, t * len(batches))
 
 

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from . import stages
-from .checkpoints import XL_REVISION, load_model, locate, quiet_transformers
+from .checkpoints import XL_REVISION, device, load_model, locate, quiet_transformers
 from .cost import PeakMemory
 from .data import DATA_FOLDER, Split, load_lipophilicity, split
 from .finetune import Fit, finetune, pretrain_mlm
@@ -108,7 +108,7 @@ def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
     """The largest change of any weight between the start of :func:`baseline` and ``model``, in the weights' unit."""
     set_seed(settings.seed)
     start = dict(load_model(settings.checkpoint, head=settings.head).named_parameters())
-    return max(float((after - start[name]).abs().max()) for name, after in model.named_parameters())
+    return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())
 
 
 def describe(settings: Settings) -> dict:
@@ -149,11 +149,11 @@ def _staged(
         with quiet_transformers():
             made.model.save_pretrained(folder)
         stages.write_atomically(folder / "history.csv", made.history.to_csv(index=False))
-        shutil.rmtree(folder / "training")  # the Trainer's checkpoints have done their work
         return {"seconds": made.seconds, "peak_memory": memory.megabytes}
 
     result = stages.run_stage(name, inputs, compute)
+    shutil.rmtree(result.folder / "training", ignore_errors=True)  # the Trainer's checkpoints have done their work
     record = result.record
-    model = load_model(result.folder, task=task, head=settings.head)
+    model = load_model(result.folder, task=task, head=settings.head).to(device())
     history = pd.read_csv(result.folder / "history.csv")
     return StagedFit(model, history, record["seconds"], result.folder, result.reused, n_train, record["peak_memory"])

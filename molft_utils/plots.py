@@ -118,12 +118,15 @@ def score_histogram(table: pd.DataFrame, name: str) -> None:
     low, high = table["score"].quantile([0.01, 0.99])
     bins = np.linspace(low, high, 25)
     colours = [COLOURS["train"], COLOURS["validation"]]
-    axes.hist(
-        [group.clip(low, high) for group in groups], bins=bins, color=colours, label=["right label", "wrong label"]
-    )
+    for group, colour, label in zip(groups, colours, ("right label", "wrong label"), strict=True):
+        axes.hist(group.clip(low, high), bins, color=colour, label=label, density=True, histtype="step", lw=2)
     axes.axvline(0, color="black", lw=1)
-    axes.set(xlabel="score: harmful < 0 < helpful", ylabel="molecules", title="Scores of the secondary set")
-    axes.legend()
+    axes.set(
+        xlabel="score / squared standard deviations (harmful < 0 < helpful)\noutermost bins hold all beyond",
+        ylabel="density",
+        title="Scores of the secondary set",
+    )
+    axes.legend(loc="upper right")
     middle = [f"{group.median():+.2f}" for group in groups]
     show(figure, name, f"Histogram of scores; median of right labels {middle[0]}, of wrong labels {middle[1]}.")
 
@@ -184,11 +187,15 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
         title="The source model, as molecules are removed",
     )
     figure.legend(loc="outside lower center", ncols=3)
-    least = curve["lowest"].min()
+    last = curve.iloc[-1]
+    ends = ", ".join(f"{column} {last[column]:.3f}" for column in ("lowest", "random", "highest"))
+    beyond = f"highest first goes on to {last['highest']:.2f}"
+    axes.annotate(beyond, (1, 0.82), xycoords="axes fraction", ha="right", va="top", fontsize=9)
     show(
         figure,
         name,
-        f"RMSE of the source model against molecules removed; lowest first falls to {least:.3f} at {optimum}.",
+        f"RMSE of the source model against molecules removed; lowest first is best at {optimum} "
+        f"({curve['lowest'].min():.3f}); with {last['n_removed']:.0f} removed: {ends}.",
     )
 
 
@@ -257,8 +264,11 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
     interval = [cells["rmse"] - cells["rmse_low"], cells["rmse_high"] - cells["rmse"]]
     middle.bar(places, cells["rmse"], 0.6, yerr=interval, capsize=3, color=COLOURS["train"])
     middle.set(ylabel="test RMSE / logD", title="Error")
-    right.bar(places, cells["trained"], 0.6, color=COLOURS["train"])
-    right.set(ylabel="parameters (log scale)", title="Trained parameters", yscale="log")
+    right.plot(places, cells["trained"], "o", color=COLOURS["train"])  # a bar has no foot on a log scale
+    right.set(ylabel="parameters (log scale)", title="Trained parameters", yscale="log", ylim=(1e3, 3e6))
+    right.margins(x=0.2)
+    for place, count in zip(places, cells["trained"], strict=True):
+        right.annotate(f"{count:,}", (place, count), xytext=(0, 7), textcoords="offset points", ha="center", size=10)
     for axes in (left, middle, right):
         axes.set_xticks(places, list(cells.index))
     told = "; ".join(

@@ -5,6 +5,7 @@ write to one table.
 """
 
 import json
+from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
@@ -30,18 +31,21 @@ def read(table: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def is_recorded(table: str, key: dict, inputs: dict) -> bool:
-    """Whether the run's row is there with the same inputs; if they have changed, say what has."""
+def is_recorded(table: str, key: dict, inputs: dict, column: str | None = None) -> bool:
+    """Whether the run's row is there with the same inputs, and its predictions (``column``) too; if not, say why."""
     rows = _without(table, key, others=False)
     if rows.empty:
         return False
     known, name = json.loads(rows["inputs"].iloc[0]), _name(table, key)
     changed = sorted(field for field in {*known, *inputs} if known.get(field) != inputs.get(field))
+    lost = column is not None and column not in _columns(RESULTS / f"{table}_predictions.csv")
     if changed:
         print(f"{name}: {', '.join(changed)} changed since it was recorded; running it again", flush=True)
+    elif lost:
+        print(f"{name}: its predictions are lost; running it again", flush=True)
     else:
         print(f"{name}: on record", flush=True)
-    return not changed
+    return not changed and not lost
 
 
 def add(table: str, key: dict, row: dict, inputs: dict, predictions: pd.DataFrame | None = None) -> None:
@@ -55,12 +59,21 @@ def add(table: str, key: dict, row: dict, inputs: dict, predictions: pd.DataFram
     with FileLock(RESULTS / f".{table}.lock"):
         if predictions is not None:  # first, so that no row is without its predictions
             path = RESULTS / f"{table}_predictions.csv"
-            wide = pd.read_csv(path) if path.exists() else predictions.iloc[:, :2].reset_index(drop=True)
+            molecules = predictions.iloc[:, :2].reset_index(drop=True)
+            wide = pd.read_csv(path) if path.exists() else molecules
+            if wide.iloc[:, :2].to_numpy().tolist() != molecules.to_numpy().tolist():
+                print(f"{path.name}: the test molecules or labels have changed; its other columns are dropped")
+                wide = molecules
+            wide = wide.copy()
             wide[predictions.columns[2]] = predictions.iloc[:, 2].to_numpy().round(4)
             stages.write_atomically(path, wide.to_csv(index=False))
         rows = pd.DataFrame([*_without(table, key).to_dict("records"), row]).sort_values(list(key))
         stages.write_atomically(RESULTS / f"{table}.csv", rows.to_csv(index=False, float_format="%.4f"))
     print(f"{_name(table, key)}: done", flush=True)
+
+
+def _columns(path: Path) -> list[str]:
+    return list(pd.read_csv(path, nrows=0)) if path.exists() else []
 
 
 def _without(table: str, key: dict, others: bool = True) -> pd.DataFrame:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
@@ -21,6 +20,7 @@ from . import grid, pipeline, records, selection, stages
 from .checkpoints import MINI_FOLDER
 from .configuration import MolformerConfig
 from .data import DATA_FOLDER
+from .errors import DataError
 from .evaluate import Difference, evaluate, mean_rmse, paired_difference, scores
 from .influence_study import SOLVERS, run_study
 from .molformer import MolformerForMaskedLM
@@ -142,7 +142,7 @@ def run_row(table: str, name: str, seed: int) -> None:
     cfg = variant.settings(seed)
     inputs = {**pipeline.describe(cfg), **variant.inputs(cfg)}
     key = {"variant": name, "seed": seed}
-    if records.is_recorded(table, key, inputs):
+    if records.is_recorded(table, key, inputs, column=f"{name}/{seed}"):
         return
     fit = variant.fit(cfg)
     parts = pipeline.tables(cfg)
@@ -170,9 +170,11 @@ def record(table: str) -> pd.DataFrame:
 
 
 def record_difference(table: str, a: str, b: str, level: float = 0.95) -> Difference:
-    """Paired difference of two variants of a table, over test molecules and seeds."""
-    labels, first = _predictions(table, a)
-    return paired_difference(labels, first, _predictions(table, b)[1], level=level)
+    """Paired difference of two variants of a table, over test molecules and seeds; a seed is paired with itself."""
+    (labels, first), (_, second) = _predictions(table, a), _predictions(table, b)
+    if list(first) != list(second):
+        raise DataError(f"{a} has the seeds {list(first)} and {b} {list(second)}; `make results` makes what lacks")
+    return paired_difference(labels, first.to_numpy().T, second.to_numpy().T, level=level)
 
 
 def record_cells() -> pd.DataFrame:
@@ -180,16 +182,20 @@ def record_cells() -> pd.DataFrame:
     95 % interval over test molecules and seeds, ``rmse_low`` to ``rmse_high``."""
     rows = []
     for name in GRID:
-        rmse, (low, high) = mean_rmse(*_predictions("grid", name))
+        labels, runs = _predictions("grid", name)
+        rmse, (low, high) = mean_rmse(labels, runs.to_numpy().T)
         cell = dict(zip(("selection", "method"), name.split("/"), strict=True))
         rows.append({**cell, "rmse": rmse, "rmse_low": low, "rmse_high": high})
     return pd.DataFrame(rows)
 
 
-def _predictions(table: str, name: str) -> tuple[pd.Series, np.ndarray]:
-    """Test labels [n], and a variant's predictions [n_seeds, n]."""
+def _predictions(table: str, name: str) -> tuple[pd.Series, pd.DataFrame]:
+    """Test labels [n], and a variant's predictions by seed, ascending: a frame [n, n_seeds]."""
     wide = records.read(f"{table}_predictions")
-    return wide["label"], wide.filter(regex=rf"^{re.escape(name)}/\d+$").to_numpy().T
+    runs = wide.filter(regex=rf"^{re.escape(name)}/\d+$").rename(columns=lambda column: int(column.rpartition("/")[2]))
+    if runs.empty:
+        raise DataError(f"{table}_predictions.csv holds no run of {name!r}; `make results` makes it")
+    return wide["label"], runs.sort_index(axis=1)
 
 
 def main() -> None:

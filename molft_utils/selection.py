@@ -6,6 +6,7 @@ The rules are the report's, and the controls that it lacks. They take the scored
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,17 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
-    """The secondary set (the repository's, or the CSV at ``path``); with ``limit``, its first so many molecules."""
+    """The secondary set (the repository's, or the CSV at ``path``); with ``limit``, its first so many molecules.
+
+    Warns where the repository's set is a leak: its labels come from a model of the training molecules of the random
+    split with seed 42, and another split tests on many of these.
+    """
+    if path is None and (settings.split_method, settings.split_seed) != ("random", 42):
+        warnings.warn(
+            "the secondary labels come from a model of the training molecules of the random split with seed 42; "
+            f"many are test molecules of split_method={settings.split_method!r}, split_seed={settings.split_seed}",
+            stacklevel=2,
+        )
     return load_secondary(path).head(settings.limit)
 
 
@@ -73,6 +84,7 @@ def influence(
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
     train = with_secondary(settings, secondary)
     start = pipeline.after_mlm(settings, train)
+    secondary = secondary.reset_index(drop=True)  # the scores on disk are numbered from 0
 
     def compute(folder: Path) -> dict:
         tables = train, getattr(pipeline.tables(settings), target), secondary
@@ -165,8 +177,8 @@ class ShapleyResult:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.table)} values ({self.kind}); {self.stopped}; split-half rank correlation "
-            f"{self.split_half:.2f}; the source model would drop {self.optimum}, {self.n_drop} are dropped; "
+            f"{len(self.table)} values ({self.kind}); split-half rank correlation {self.split_half:.2f}, "
+            f"{self.stopped}; the source model would drop {self.optimum}, {self.n_drop} are dropped; "
             f"{self.seconds:.0f} s"
         )
 

@@ -101,8 +101,8 @@ class Settings:
     lora_alpha: int = 8
     lora_dropout: float = 0.1
     influence_solver: str = "lissa"
-    influence_damping: float = 5.0
-    influence_depth: int = 200
+    influence_damping: float = 20.0
+    influence_depth: int = 100
     influence_batch_size: int = 32
     shapley_chains: int = 240
     shapley_subset: int = 300

@@ -53,6 +53,10 @@ class Values:
     kind: str
     stopped: str
 
+    def __str__(self) -> str:
+        agreement = "" if math.isnan(self.split_half) else f"split-half rank correlation {self.split_half:.2f}, "
+        return f"{self.kind}: {self.counts.mean():.0f} contributions a molecule, {agreement}{self.stopped}"
+
 
 def permutation_values(
     X: np.ndarray,
@@ -120,9 +124,9 @@ def ts_dshapley(
 ) -> Values:
     """Values from several chains, each with its own random subset; a value is the mean over the chains that hold it.
 
-    The subsets are dealt: every molecule is in one chain of each round of n / subset_size chains. Chains run through
-    joblib, so ``joblib.parallel_config("dask")`` carries them to a cluster; the values depend on the seed, not on the
-    number of workers. As :func:`permutation_values` otherwise.
+    The subsets are dealt: every molecule is in a chain of each round of n / subset_size chains (a few are in two).
+    Chains run through joblib, so ``joblib.parallel_config("dask")`` carries them to a cluster; the values depend on the
+    seed, not on the number of workers. As :func:`permutation_values` otherwise.
 
     Parameters
     ----------
@@ -165,11 +169,10 @@ def ts_dshapley(
             reached = rank_correlation(*(half.means() for half in halves))
             bar.set_postfix(split_half=f"{reached:.2f}")
             if target is not None and reached >= target:
-                stopped = f"the split-half rank correlation reached {target}"
+                stopped = f"the target of {target} is reached"
                 break
     both = halves[0] + halves[1]
-    print(f"TS-DShapley: {stopped}; split-half rank correlation {reached:.2f}")
-    return _values(both, skip, stopped, reached)
+    return _values(both, skip, stopped, reached, subset_size if subset_size < n else None)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -245,8 +248,11 @@ def removal_curve(
     return curve
 
 
-def _values(tally: Tally, skip: float, stopped: str, split_half: float) -> Values:
-    kind = f"semivalue: the first {skip:.0%} of each order not counted" if skip else "Shapley value"
+def _values(tally: Tally, skip: float, stopped: str, split_half: float, subset_size: int | None = None) -> Values:
+    """A subset or a clipped start weighs the sizes of coalitions in another way than Shapley: efficiency fails."""
+    company = f", in subsets of {subset_size}" if subset_size else ""
+    clipped = f", the first {skip:.0%} of each order not counted" if skip else ""
+    kind = f"semivalue{company}{clipped}" if company or clipped else "Shapley value"
     return Values(tally.means(), tally.standard_errors(), tally.counts, split_half, kind, stopped)
 
 

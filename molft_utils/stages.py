@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,13 @@ def place(name: str, inputs: dict, folder: Path | None = None) -> Path:
     return (folder or STAGES) / f"{name}-{fingerprint(inputs)}"
 
 
-def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: Path | None = None) -> Result:
+def run_stage(
+    name: str,
+    inputs: dict,
+    compute: Callable[[Path], dict],
+    folder: Path | None = None,
+    is_whole: Callable[[Path, dict], bool] | None = None,
+) -> Result:
     """Return the result of ``compute(folder)``, running it only where it is not on disk.
 
     Parameters
@@ -70,6 +77,8 @@ def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: 
     compute
         Writes its files into the folder it is given and returns a record (JSON) of what it found. It is called with
         what an interrupted run left in that folder.
+    is_whole
+        Looks at a finished result's folder and record. With it, a damaged result is reported and computed again.
 
     Raises
     ------
@@ -80,7 +89,15 @@ def run_stage(name: str, inputs: dict, compute: Callable[[Path], dict], folder: 
     where.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{where}.lock"):  # a second process waits, and finds the result
         if where.exists():
-            return Result(where, _read_record(where), reused=True)
+            try:
+                record = _read_record(where)
+                if is_whole is None or is_whole(where, record):
+                    return Result(where, record, reused=True)
+            except CheckpointError:
+                if is_whole is None:
+                    raise
+            print(f"the result {where.name} is damaged; computing it again")
+            shutil.rmtree(where)
         partial = where.with_name(where.name + ".partial")
         partial.mkdir(exist_ok=True)
         began = time.perf_counter()

@@ -77,8 +77,16 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is not a readable CSV ({error}); save it as UTF-8 text with a header line") from error
     table = check_table(raw, path.name)
     if "corrupted" in table:
-        table["corrupted"] = table["corrupted"] == "True"
+        table["corrupted"] = _booleans(table["corrupted"], path.name)
     return table
+
+
+def _booleans(column: pd.Series, source: str) -> pd.Series:
+    known = column.str.lower().map({"true": True, "false": False})
+    if known.isna().any():
+        line = int(np.flatnonzero(known.isna())[0]) + 2
+        raise DataError(f"{source}, line {line}: corrupted is {column.iloc[line - 2]!r}; write True or False")
+    return known.astype(bool)
 
 
 def check_table(raw: pd.DataFrame, source: str = "table") -> pd.DataFrame:

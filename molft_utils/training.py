@@ -21,6 +21,7 @@ from .batches import LikeLengths
 from .checkpoints import load_tokenizer, quiet_transformers
 from .errors import CheckpointError, DivergenceError
 from .settings import Settings
+from .stages import write_atomically
 
 
 @dataclasses.dataclass
@@ -112,7 +113,9 @@ def run_trainer(
         eval_strategy="epoch" if stops_early else "no",
         save_strategy="epoch",
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # or early stopping would count from zero after a resume
         logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # or a loss that is not finite would be logged as zero
         load_best_model_at_end=stops_early,
         metric_for_best_model="eval_loss" if stops_early else None,
         greater_is_better=False,
@@ -140,6 +143,7 @@ def run_trainer(
     history = _history(trainer.state.log_history)
     if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
         raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # predictions are made in full precision
     return Fit(model.eval(), history, time.perf_counter() - began)
 
 
@@ -162,7 +166,9 @@ def mixed_precision(wanted: str) -> dict[str, bool]:
         else:
             has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
             wanted = "bf16" if has_bf16 else "fp32"
-    return {"fp16": wanted == "fp16", "bf16": wanted == "bf16"}
+    on_cpu = not torch.cuda.is_available()
+    # The Trainer refuses bf16 without a GPU unless it is told that the CPU is meant.
+    return {"fp16": wanted == "fp16", "bf16": wanted == "bf16", "use_cpu": wanted == "bf16" and on_cpu}
 
 
 def resume_point(folder: Path, stamp: dict) -> str | None:
@@ -173,7 +179,8 @@ def resume_point(folder: Path, stamp: dict) -> str | None:
         raise CheckpointError(
             f"{folder} holds a run with other settings or data; choose another output_dir or delete it"
         )
-    record.write_text(json.dumps(stamp, indent=1))
+    if not record.exists():
+        write_atomically(record, json.dumps(stamp, indent=1))
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())  # the Trainer writes this file last

@@ -43,6 +43,7 @@ def length_slider(lengths: np.ndarray, name: str) -> None:
     )
     for axes in (left, right):
         axes.axvline(128, color=plots.COLOURS["validation"], ls="--")
+        axes.annotate(" 128", (128, 0.93), xycoords=("data", "axes fraction"), color=plots.COLOURS["validation"])
     at = int(np.abs(limits - 128).argmin())
     plots.show(
         figure, name, f"Molecules cut and padding against the limit; at 128: {cut[at]} cut, {padding[at]:.0%} padding."
@@ -95,7 +96,10 @@ def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
     figure, (left, right) = plots.new_figure(8.4, 3.4, columns=2)
     left.semilogx(dampings, with_product, "o-", color=plots.COLOURS["train"])
     left.set(
-        xlabel="damping", ylabel="rank correlation", title="Score against v · g", ylim=(min(0, *with_product), 1.05)
+        xlabel="damping",
+        ylabel="rank correlation",
+        title="Ranking by score and by v · g",
+        ylim=(min(0, *with_product), 1.05),
     )
     right.semilogx(dampings, helpful, "o-", color=plots.COLOURS["train"])
     right.set(xlabel="damping", ylabel="molecules", title=f"Called helpful, of {len(first)}", ylim=(0, len(first)))

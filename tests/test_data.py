@@ -7,7 +7,7 @@ import pytest
 from molft_utils import DataError, length_study, load_lipophilicity, load_secondary, overlap, split
 from molft_utils.data import scaffold
 from molft_utils.make_data import shuffled
-from molft_utils.tables import canonicalise, check_table, flat_key, token_lengths
+from molft_utils.tables import canonicalise, check_table, flat_key, read_table, token_lengths
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,17 @@ def test_secondary_set_is_as_its_card_says(lipophilicity, parts):
     corrupted = secondary["corrupted"].to_numpy()
     places = np.flatnonzero(corrupted)
     assert 100 < places.mean() < 200, "the corrupted rows are not in one place"
+
+
+@pytest.mark.parametrize("written, read", [("TRUE,FALSE", [True, False]), ("True,no", None)])
+def test_marks_of_wrong_labels_are_read_or_refused(tmp_path, written, read):
+    first, second = written.split(",")
+    (tmp_path / "x.csv").write_text(f"smiles,label,corrupted\nCCO,1.0,{first}\nCCN,2.0,{second}\n")
+    if read is None:
+        with pytest.raises(DataError, match="line 3: corrupted is 'no'; write True or False"):
+            read_table(tmp_path / "x.csv")
+    else:
+        assert read_table(tmp_path / "x.csv")["corrupted"].tolist() == read
 
 
 def test_shuffled_labels_are_the_same_labels_and_none_stays():

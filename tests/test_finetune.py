@@ -114,6 +114,24 @@ def test_an_interrupted_run_resumes_to_the_same_result(tiny, cfg, tmp_path, monk
     np.testing.assert_allclose(predict(resumed.model, SMILES), predict(whole.model, SMILES), atol=1e-6)
 
 
+def test_patience_is_not_renewed_by_an_interruption(tiny, cfg, tmp_path, monkeypatch):
+    tiny.problem_type = "regression"
+    stuck = cfg.replace(learning_rate=1e-9, epochs=9, patience=3)
+
+    def fit(folder):
+        set_seed(0)
+        return finetune(MolformerForSequenceClassification(tiny), TRAIN, VALIDATION, stuck, tmp_path / folder)
+
+    def stop_in_the_third_epoch(self, args, state, control, **kwargs):
+        if state.epoch > 2.5:
+            raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Progress, "on_evaluate", stop_in_the_third_epoch)
+        fit("cut")
+    assert len(fit("cut").history) == len(fit("whole").history) == 4
+
+
 def test_half_written_checkpoints_are_passed_over(tmp_path):
     stamp = {"settings": 1}
     for step, state in ((10, "{}"), (20, '{"epoch": ')):
@@ -128,6 +146,8 @@ def test_a_folder_with_another_run_is_refused(model, cfg, tmp_path):
     finetune(model, TRAIN, VALIDATION, cfg.replace(epochs=1), tmp_path)
     with pytest.raises(CheckpointError, match="other settings or data; choose another output_dir"):
         finetune(model, TRAIN, VALIDATION, cfg.replace(epochs=1, learning_rate=1e-5), tmp_path)
+    with pytest.raises(CheckpointError, match="other settings or data"):  # the model has been trained since
+        finetune(model, TRAIN, VALIDATION, cfg.replace(epochs=1), tmp_path)
 
 
 def test_early_stopping(model, cfg):
@@ -141,6 +161,13 @@ def test_empty_tables_and_divergence_are_named(model, cfg):
     broken = TRAIN.assign(label=[float("inf"), *TRAIN["label"][1:]])
     with pytest.raises((DivergenceError, DataError)):
         finetune(model, broken, VALIDATION, cfg)
+
+
+def test_a_language_model_that_diverges_is_named(tiny, cfg):
+    with torch.no_grad():
+        (lm := MolformerForMaskedLM(tiny)).lm_head.decoder.weight.fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="not finite"):
+        pretrain_mlm(lm, SMILES, cfg)
 
 
 def test_masked_language_modelling_lowers_its_loss(tiny, cfg):
@@ -214,12 +241,19 @@ def test_batches_by_length_cover_everything_once():
 def test_dropout_and_precision_switches(model, monkeypatch):
     set_dropout(model, 0.25)
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
-    assert mixed_precision("fp16") == {"fp16": True, "bf16": False}
+    assert mixed_precision("fp16") == {"fp16": True, "bf16": False, "use_cpu": False}
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (7, 5))
-    assert mixed_precision("auto") == {"fp16": True, "bf16": False}, "a T4"
+    assert mixed_precision("auto") == {"fp16": True, "bf16": False, "use_cpu": False}, "a T4"
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (8, 0))
-    assert mixed_precision("auto") == {"fp16": False, "bf16": True}
+    assert mixed_precision("auto") == {"fp16": False, "bf16": True, "use_cpu": False}
+
+
+def test_predictions_are_in_full_precision_after_mixed_training(model, cfg):
+    fit = finetune(model, TRAIN, VALIDATION, cfg.replace(epochs=1, precision="bf16"))
+    ids = torch.tensor([[0, 5, 6, 1]])
+    with torch.inference_mode():
+        assert torch.equal(fit.model(ids).logits, type(fit.model).forward(fit.model, ids).logits)
 
 
 def test_a_model_of_the_report_profile_takes_smiles_as_they_stand(model):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from molft_utils import SettingsError, grid, settings, stages
-from molft_utils.grid import Cell, run_grid
+from molft_utils.grid import Cell, cell_inputs, run_grid
 
 #: A few molecules and two epochs: the same code, a second a cell.
 SMALL = dict(
@@ -90,6 +90,15 @@ def test_two_workers_give_the_same_table(twelve, tmp_path):
     both = small_grid(tmp_path, selections=["none"], methods=["full", "lora"], n_jobs=2)
     expected = twelve.query("selection == 'none' and method in ('full', 'lora')")
     assert np.allclose(both[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
+
+
+def test_a_cell_depends_on_how_the_selecting_model_was_trained():
+    cfg, faster = settings("smoke"), settings("smoke", learning_rate=5e-3)
+    for selection, method in (("influence", "lora"), ("ts-dshapley", "bitfit"), ("none", "full")):
+        cell = Cell(selection, method, 0)
+        assert cell_inputs(cfg, cell) != cell_inputs(faster, cell)
+    cell = Cell("none", "lora", 0)  # has a rate of its own, and no other model before it
+    assert cell_inputs(cfg, cell) == cell_inputs(faster, cell)
 
 
 def test_unknown_names_are_refused():

@@ -97,3 +97,55 @@ def test_a_row_is_on_record_for_the_same_inputs_alone(tmp_path, monkeypatch, cap
     assert not records.is_recorded("t", {**key, "seed": 1}, {"epochs": 4})
     assert not records.is_recorded("t", key, {"epochs": 5, "n_random": 1})
     assert "epochs, n_random changed" in capsys.readouterr().out
+
+
+def test_a_row_without_its_predictions_is_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    key = {"variant": "a", "seed": 0}
+    records.add("t", key, {"rmse": 1.0}, {}, TABLE.assign(**{"a/0": 1.0}))
+    assert records.is_recorded("t", key, {}, column="a/0")
+    (tmp_path / "t_predictions.csv").unlink()
+    assert not records.is_recorded("t", key, {}, column="a/0")
+    assert "predictions are lost" in capsys.readouterr().out
+
+
+def test_predictions_for_other_molecules_are_not_put_beside_the_old_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    records.add("t", {"variant": "a", "seed": 0}, {"rmse": 1.0}, {}, TABLE.assign(**{"a/0": 1.0}))
+    corrected = TABLE.assign(label=[0.0, 1.0, 5.0])
+    records.add("t", {"variant": "a", "seed": 1}, {"rmse": 1.0}, {}, corrected.assign(**{"a/1": 1.0}))
+    written = pd.read_csv(tmp_path / "t_predictions.csv")
+    assert list(written) == ["smiles", "label", "a/1"] and list(written["label"]) == [0.0, 1.0, 5.0]
+    assert "have changed" in capsys.readouterr().out
+
+
+def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    columns = {"a/0": 1.0, "a/1": 3.0, "b/1": 3.1, "b/0": 1.1}
+    TABLE.assign(**columns).to_csv(tmp_path / "t_predictions.csv", index=False)
+    low, high = results.record_difference("t", "b", "a").interval
+    TABLE.assign(**dict(sorted(columns.items()))).to_csv(tmp_path / "t_predictions.csv", index=False)
+    assert results.record_difference("t", "b", "a").interval == (low, high) and high - low < 0.5
+    TABLE.assign(**columns, **{"c/2": 1.0, "c/0": 1.0}).to_csv(tmp_path / "t_predictions.csv", index=False)
+    with pytest.raises(DataError, match=r"c has the seeds \[0, 2\] and a \[0, 1\]"):
+        results.record_difference("t", "c", "a")
+    with pytest.raises(DataError, match="holds no run of 'd'"):
+        results.record_difference("t", "d", "a")
+
+
+QUOTED = [
+    ("table1", "after-mlm", "baseline"),
+    ("table1", "baseline", "random-weights"),
+    *(("table2", name, "none") for name in results.TABLES["table2"] if name != "none"),
+    *(("shapley", name, "all") for name in results.TABLES["shapley"] if name != "all"),
+    ("table2", "top 100, test target", "top 100"),
+    ("grid", "ts-dshapley/ia3", "none/ia3"),
+]
+
+
+@pytest.mark.parametrize("table, a, b", QUOTED)
+def test_readme_quotes_the_differences(table, a, b):
+    difference = results.record_difference(table, a, b)
+    quoted = f"{difference.value:+.3f} [{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert quoted.replace("-", "−") in readme

@@ -138,6 +138,12 @@ def test_truncation_keeps_the_efficiency_within_the_tolerance():
     assert abs(cut.sum() - whole) <= 0.05 * abs(whole)
 
 
+def test_chains_of_subsets_are_named_semivalues():
+    plan = dict(n_chains=4, n_permutations=4)
+    assert ts_dshapley(*problem(30), subset_size=15, **plan).kind == "semivalue, in subsets of 15"
+    assert ts_dshapley(*problem(30), subset_size=30, **plan).kind == "Shapley value"
+
+
 def test_a_clipped_start_is_named_a_semivalue():
     values = permutation_values(*problem(60), n_permutations=50, skip=0.05)
     assert "semivalue" in values.kind and "5%" in values.kind
@@ -172,12 +178,12 @@ def test_every_molecule_is_dealt_as_often_as_any_other():
     assert (values.counts == 12).all()
 
 
-def test_sampling_stops_at_the_target_and_says_so(capsys):
+def test_sampling_stops_at_the_target_and_says_so():
     data = problem(40, noise=2.0)
     plan = dict(n_chains=400, subset_size=20, n_permutations=20, skip=0.1)
     early = ts_dshapley(*data, **plan, target=0.8)
     assert early.split_half >= 0.8 and early.counts.mean() < 400 * 20 / 2 * 0.9
-    assert "reached 0.8" in early.stopped and "reached 0.8" in capsys.readouterr().out
+    assert "0.8 is reached" in early.stopped and "0.8 is reached" in str(early)
     spent = ts_dshapley(*data, **{**plan, "n_chains": 4}, target=0.999)
     assert "budget" in spent.stopped
 
