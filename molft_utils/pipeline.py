@@ -152,7 +152,9 @@ def _staged(
         return {"seconds": made.seconds, "peak_memory": memory.megabytes}
 
     result = stages.run_stage(name, inputs, compute)
-    shutil.rmtree(result.folder / "training", ignore_errors=True)  # the Trainer's checkpoints have done their work
+    # The Trainer's checkpoints have done their work. Removed only now: a kill in the midst leaves the result whole, and
+    # the next load removes the rest.
+    shutil.rmtree(result.folder / "training", ignore_errors=True)
     record = result.record
     model = load_model(result.folder, task=task, head=settings.head).to(device())
     history = pd.read_csv(result.folder / "history.csv")

@@ -64,8 +64,7 @@ def add(table: str, key: dict, row: dict, inputs: dict, predictions: pd.DataFram
             if wide.iloc[:, :2].to_numpy().tolist() != molecules.to_numpy().tolist():
                 print(f"{path.name}: the test molecules or labels have changed; its other columns are dropped")
                 wide = molecules
-            wide = wide.copy()
-            wide[predictions.columns[2]] = predictions.iloc[:, 2].to_numpy().round(4)
+            wide = wide.assign(**{predictions.columns[2]: predictions.iloc[:, 2].to_numpy().round(4)})
             stages.write_atomically(path, wide.to_csv(index=False))
         rows = pd.DataFrame([*_without(table, key).to_dict("records"), row]).sort_values(list(key))
         stages.write_atomically(RESULTS / f"{table}.csv", rows.to_csv(index=False, float_format="%.4f"))

@@ -141,8 +141,8 @@ def run_row(table: str, name: str, seed: int) -> None:
     variant = TABLES[table][name]
     cfg = variant.settings(seed)
     inputs = {**pipeline.describe(cfg), **variant.inputs(cfg)}
-    key = {"variant": name, "seed": seed}
-    if records.is_recorded(table, key, inputs, column=f"{name}/{seed}"):
+    key, column = {"variant": name, "seed": seed}, f"{name}/{seed}"
+    if records.is_recorded(table, key, inputs, column):
         return
     fit = variant.fit(cfg)
     parts = pipeline.tables(cfg)
@@ -155,7 +155,7 @@ def run_row(table: str, name: str, seed: int) -> None:
         "epochs": len(fit.history),
         "seconds": round(fit.seconds, 1),
     }
-    test = parts.test[["smiles", "label"]].assign(**{f"{name}/{seed}": predictions})
+    test = parts.test[["smiles", "label"]].assign(**{column: predictions})
     records.add(table, key, row, inputs, test)
 
 
@@ -171,7 +171,7 @@ def record(table: str) -> pd.DataFrame:
 
 def record_difference(table: str, a: str, b: str, level: float = 0.95) -> Difference:
     """Paired difference of two variants of a table, over test molecules and seeds; a seed is paired with itself."""
-    (labels, first), (_, second) = _predictions(table, a), _predictions(table, b)
+    labels, (first, second) = _predictions(table, a, b)
     if list(first) != list(second):
         raise DataError(f"{a} has the seeds {list(first)} and {b} {list(second)}; `make results` makes what lacks")
     return paired_difference(labels, first.to_numpy().T, second.to_numpy().T, level=level)
@@ -181,21 +181,25 @@ def record_cells() -> pd.DataFrame:
     """The grid's results of record, a row a cell: ``selection``, ``method``, and the mean ``rmse`` over seeds with its
     95 % interval over test molecules and seeds, ``rmse_low`` to ``rmse_high``."""
     rows = []
-    for name in GRID:
-        labels, runs = _predictions("grid", name)
-        rmse, (low, high) = mean_rmse(labels, runs.to_numpy().T)
+    labels, runs = _predictions("grid", *GRID)
+    for name, cell_runs in zip(GRID, runs, strict=True):
+        rmse, (low, high) = mean_rmse(labels, cell_runs.to_numpy().T)
         cell = dict(zip(("selection", "method"), name.split("/"), strict=True))
         rows.append({**cell, "rmse": rmse, "rmse_low": low, "rmse_high": high})
     return pd.DataFrame(rows)
 
 
-def _predictions(table: str, name: str) -> tuple[pd.Series, pd.DataFrame]:
-    """Test labels [n], and a variant's predictions by seed, ascending: a frame [n, n_seeds]."""
+def _predictions(table: str, *names: str) -> tuple[pd.Series, list[pd.DataFrame]]:
+    """Test labels [n], and each variant's predictions by seed, ascending: frames [n, n_seeds]."""
     wide = records.read(f"{table}_predictions")
+    return wide["label"], [_runs(wide, table, name) for name in names]
+
+
+def _runs(wide: pd.DataFrame, table: str, name: str) -> pd.DataFrame:
     runs = wide.filter(regex=rf"^{re.escape(name)}/\d+$").rename(columns=lambda column: int(column.rpartition("/")[2]))
     if runs.empty:
         raise DataError(f"{table}_predictions.csv holds no run of {name!r}; `make results` makes it")
-    return wide["label"], runs.sort_index(axis=1)
+    return runs.sort_index(axis=1)
 
 
 def main() -> None:

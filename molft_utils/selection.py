@@ -20,8 +20,9 @@ from . import pipeline, stages
 from .data import load_secondary
 from .errors import DataError
 from .influence import InfluenceResult, InverseHVP, influence_scores
+from .predict import embed
 from .settings import INFLUENCE, SHAPLEY, Settings
-from .shapley import embed, removal_curve, ts_dshapley
+from .shapley import removal_curve, ts_dshapley
 
 N_CHOSEN = 100
 

@@ -89,13 +89,8 @@ def run_stage(
     where.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{where}.lock"):  # a second process waits, and finds the result
         if where.exists():
-            try:
-                record = _read_record(where)
-                if is_whole is None or is_whole(where, record):
-                    return Result(where, record, reused=True)
-            except CheckpointError:
-                if is_whole is None:
-                    raise
+            if is_whole is None or _passes(where, is_whole):
+                return Result(where, _read_record(where), reused=True)
             print(f"the result {where.name} is damaged; computing it again")
             shutil.rmtree(where)
         partial = where.with_name(where.name + ".partial")
@@ -106,6 +101,13 @@ def run_stage(
         write_atomically(partial / "record.json", json.dumps(record, indent=1))
         os.replace(partial, where)
         return Result(where, record, reused=False)
+
+
+def _passes(place: Path, is_whole: Callable[[Path, dict], bool]) -> bool:
+    try:
+        return is_whole(place, _read_record(place))
+    except CheckpointError:
+        return False
 
 
 def _read_record(place: Path) -> dict:

@@ -84,8 +84,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _booleans(column: pd.Series, source: str) -> pd.Series:
     known = column.str.lower().map({"true": True, "false": False})
     if known.isna().any():
-        line = int(np.flatnonzero(known.isna())[0]) + 2
-        raise DataError(f"{source}, line {line}: corrupted is {column.iloc[line - 2]!r}; write True or False")
+        bad = column[known.isna()]
+        raise DataError(f"{source}, {_lines(bad.index)}: corrupted is {bad.iloc[0]!r}; write True or False")
     return known.astype(bool)
 
 
