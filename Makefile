@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 run: $(READY) ## run all notebooks in the class profile: figures/, and pages as HTML under runs/pages/
-	$(PY) -m molft_utils.pages run --profile $(PROFILE)
+	$(PY) -m molft_utils.making.pages run --profile $(PROFILE)
 
 test: $(READY) ## the test suite, then the notebooks cell by cell in the smoke profile
 	$(PY) -m pytest
@@ -32,17 +32,17 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
 
 notebooks: $(READY) ## run the notebooks and commit-ready refresh their outputs in place
-	$(PY) -m molft_utils.pages refresh --profile $(PROFILE)
+	$(PY) -m molft_utils.making.pages refresh --profile $(PROFILE)
 
 data: $(READY) ## make data/lipophilicity.csv and data/secondary.csv again from their sources
-	$(PY) -m molft_utils.make_data
+	$(PY) -m molft_utils.making.make_data
 
 mini: $(READY) ## pretrain data/molformer-mini again (hours; run again to resume)
-	$(PY) -m molft_utils.pretrain --output runs/mini-first
-	$(PY) -m molft_utils.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
+	$(PY) -m molft_utils.making.pretrain --output runs/mini-first
+	$(PY) -m molft_utils.making.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
 
 results: $(READY) ## the results of record with three seeds (long; run again to resume)
-	nice -n 19 $(PY) -m molft_utils.results
+	nice -n 19 $(PY) -m molft_utils.making.results
 
 bench: $(READY) ## timings, as ratios within one run
 	$(PY) -m pytest tests/benchmarks --override-ini addopts= --benchmark-columns=min,mean,rounds -s
@@ -52,7 +52,7 @@ lint: $(READY) ## style
 	$(VENV)/bin/ruff format --check .
 
 badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the README and the notebooks
-	$(PY) -m molft_utils.pages badges
+	$(PY) -m molft_utils.making.pages badges
 
 clean: ## remove what runs left; the environment stays
 	rm -rf runs/stages runs/stages-smoke runs/pages runs/figures-smoke

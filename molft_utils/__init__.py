@@ -1,18 +1,18 @@
 """molft: how a chemical language model is fine-tuned, how its data are chosen, what parameter-efficient methods cost.
 
-The functions that the notebooks use most are found here; everything else in the modules, one idea each.
+The functions that the notebooks use most are found here; the others in the folders, each of which has one idea.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 
-from .checkpoints import load_model, load_tokenizer
 from .data import Split, length_study, load_lipophilicity, load_secondary, overlap, split
 from .errors import CheckpointError, DataError, DivergenceError, MolftError, SettingsError
-from .evaluate import Scores, beside_report, evaluate, paired_difference, scores
-from .finetune import Fit, finetune, pretrain_mlm
-from .predict import predict
-from .settings import Settings, settings
-from .tables import token_lengths
+from .evaluation import Scores, beside_report, evaluate, paired_difference, scores
+from .experiments import grid
+from .molformer import load_model, load_tokenizer, token_lengths
+from .profiles import Settings, settings
+from .show import check
+from .training import Fit, finetune, predict, pretrain_mlm
 
 try:
     __version__ = version("molft")
@@ -30,8 +30,10 @@ __all__ = [
     "SettingsError",
     "Split",
     "beside_report",
+    "check",
     "evaluate",
     "finetune",
+    "grid",
     "length_study",
     "load_lipophilicity",
     "load_model",

@@ -20,16 +20,23 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from .configuration import MolformerConfig
 from .errors import MolftError, SettingsError
-from .linear_attention import FeatureMap
-from .settings import METHODS, Settings
+from .molformer import FeatureMap, MolformerConfig
+from .profiles import METHODS, Settings
 
 #: peft matches these against the whole name. A suffix like "output.dense" would catch the attention's as well.
 LORA_TARGETS = r".*\.attention\.self\.(query|value)"
+
+
 FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
+
+
 IA3_TARGETS = rf"(.*\.attention\.self\.(key|value))|({FEED_FORWARD})"
+
+
 HEAD = "classifier"
+
+
 OMEGA = "omega.safetensors"
 
 

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from molft_utils import MolftError, SettingsError, load_model, predict, settings
-from molft_utils.finetune import finetune as finetune_function
 from molft_utils.influence import influence_scores
-from molft_utils.linear_attention import FeatureMap
-from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
+from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
 from molft_utils.peft_methods import (
     apply_method,
     expected_parameters,
@@ -19,7 +17,8 @@ from molft_utils.peft_methods import (
     save_adapter,
     trainable,
 )
-from molft_utils.settings import METHODS
+from molft_utils.profiles import METHODS
+from molft_utils.training import finetune as finetune_function
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})

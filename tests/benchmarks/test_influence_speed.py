@@ -8,6 +8,7 @@ import torch
 
 from molft_utils import influence, load_model, load_secondary
 from molft_utils.influence import gradient, scores
+from molft_utils.training import molecule_batches
 
 
 def problem():
@@ -22,8 +23,8 @@ def problem():
 def test_forward_mode_is_faster_than_the_loop():
     model, loss, params, direction = problem()
     table = load_secondary()
-    batches, _ = influence.molecule_batches(model, table, 32)
-    singles, _ = influence.molecule_batches(model, table, 1)
+    batches, _ = molecule_batches(model, table, 32)
+    singles, _ = molecule_batches(model, table, 1)
 
     def forward():
         return scores(loss, params, batches, direction)
@@ -48,7 +49,7 @@ def test_forward_mode_is_faster_than_the_loop():
 def peak_growth(queue):
     """Peak memory that scoring adds, in MB, in a process of its own."""
     model, loss, params, direction = problem()
-    batches, _ = influence.molecule_batches(model, load_secondary(), 32)
+    batches, _ = molecule_batches(model, load_secondary(), 32)
     with torch.no_grad():
         loss(params, batches[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

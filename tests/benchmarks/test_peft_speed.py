@@ -1,8 +1,8 @@
 """`make bench`: a training step by each method against full fine-tuning, in one run, on the same batches."""
 
 from molft_utils import load_lipophilicity, settings, split
-from molft_utils.cost import seconds_a_step
-from molft_utils.settings import METHODS
+from molft_utils.experiments import seconds_a_step
+from molft_utils.profiles import METHODS
 
 
 def test_parameter_efficient_steps_take_at_most_85_per_cent():

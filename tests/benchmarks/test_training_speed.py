@@ -13,9 +13,9 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from molft_utils import load_lipophilicity, load_model, load_tokenizer, split
-from molft_utils.batches import LikeLengths
-from molft_utils.predict import tokenise
-from molft_utils.tables import canonicalise
+from molft_utils.data import canonicalise
+from molft_utils.molformer import tokenise
+from molft_utils.training.batches import LikeLengths
 
 BATCH_SIZE, EVERY = 32, 6
 SECONDS: dict[str, float] = {}

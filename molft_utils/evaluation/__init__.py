@@ -1,0 +1,7 @@
+"""How good predictions are, how sure that is, and what is on record."""
+
+from . import records
+from .intervals import Difference, auroc, mean_rmse, paired_difference
+from .metrics import Scores, evaluate, scores
+from .records import record, record_cells, record_difference
+from .report import beside_report, report, report_table3, report_table4

@@ -1,0 +1,74 @@
+"""What training costs: seconds a step, and peak memory."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+import pandas as pd
+import psutil
+import torch
+
+from ..molformer import device, load_model
+from ..peft_methods import apply_method
+from ..profiles import Settings
+from ..training import molecule_batches
+
+
+class PeakMemory:
+    """Context manager: ``megabytes`` is the GPU's peak allocation, or without one the peak of resident memory."""
+
+    def __init__(self, interval: float = 0.1):
+        self.interval, self.megabytes = interval, 0.0
+        self._done = threading.Event()
+
+    def __enter__(self) -> "PeakMemory":
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        if torch.cuda.is_available():
+            self.megabytes = torch.cuda.max_memory_allocated() / 2**20
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while True:
+            self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
+            if self._done.wait(self.interval):
+                return
+
+
+def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFrame, repeats: int = 11) -> pd.Series:
+    """Seconds of a training step in full precision by fine-tuning method, all in one run.
+
+    The cases take turns on the same batches of ``table``, so that a slow moment of the machine hits all of them. The
+    median over rounds counts; the first, which warms up, is left out.
+
+    Parameters
+    ----------
+    cases
+        Name -> fine-tuning method and settings.
+    """
+    steps, batches = {}, []
+    for name, (method, settings) in cases.items():
+        model = load_model(settings.checkpoint, head=settings.head).to(device())
+        model = apply_method(model, method, settings).train()
+        batches = batches or molecule_batches(model, table, settings.batch_size)[0]
+        steps[name] = model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    rounds = [{name: _seconds(*step, batches) for name, step in steps.items()} for _ in range(repeats)]
+    return pd.DataFrame(rounds[1:]).median() / len(batches)
+
+
+def _seconds(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: list[dict]) -> float:
+    began = time.perf_counter()
+    for batch in batches:
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

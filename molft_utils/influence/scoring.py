@@ -1,0 +1,195 @@
+"""Influence functions: which candidates, added to the training data, would lower the loss on a target set?
+
+With H the Hessian of the mean training loss at the trained parameters, lambda the damping (a ridge on H), v the
+gradient of the mean target loss and g_z that of candidate z's loss (Koh & Liang 2017, arXiv:1703.04730):
+
+    s = (H + lambda I)^-1 v,    score(z) = s . g_z,    adding z with weight 1/n changes the target loss by -s . g_z / n.
+
+**A positive score means: helpful.** Koh and Liang's I_up,loss is -s . g_z; who ranks by it from the
+top keeps the harmful.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+
+from ..errors import DataError, DivergenceError
+from ..molformer import FeatureMap
+from ..profiles import Settings
+from ..training import embed, molecule_batches
+from .curvature import Loss, Params, gradient
+from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
+
+
+@dataclasses.dataclass(frozen=True)
+class InfluenceResult:
+    """Scores of candidates; positive means that adding the molecule is predicted to lower the target loss.
+
+    ``scores`` [n] in squared standard deviations of the labels (divided by the number of training molecules: the
+    predicted fall of the target loss); ``direction`` the solution s with its residual; ``table`` the candidates with
+    the columns ``score``, ``dot_product`` (v . g_z, the same without the Hessian) and ``loss``, the best first;
+    ``target`` names the split whose loss was used.
+    """
+
+    scores: Tensor
+    direction: InverseHVP
+    table: pd.DataFrame
+    target: str
+    seconds: float
+
+    def __str__(self) -> str:
+        leak = " - A LEAK: the test labels chose the training data" if self.target == "test" else ""
+        return (
+            f"{len(self.table)} candidates scored for the {self.target} loss{leak}; {int((self.scores > 0).sum())} "
+            f"helpful; residual {self.direction.residual:.2f} after {self.direction.n_products} products; "
+            f"{self.seconds:.0f} s"
+        )
+
+
+def scores(loss: Loss, params: Params, batches: Sequence, direction: Params) -> Tensor:
+    """Score direction . g_z of every molecule z of the batches, in their order; positive means helpful.
+
+    The scores of a batch are the derivative of its vector of losses along ``direction``: one forward-mode pass
+    (Jacobian-vector product) instead of a backward pass for each molecule.
+    """
+    params = {name: p.detach() for name, p in params.items()}
+    with torch.no_grad():
+        found = [torch.func.jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[1] for batch in batches]
+    values = torch.cat(found)
+    if not values.isfinite().all():
+        raise DivergenceError(f"{int((~values.isfinite()).sum())} scores are not finite; raise the damping")
+    return values
+
+
+def trained_parameters(model: nn.Module, which: str = "all") -> Params:
+    """The parameters that train, by name: all of them, or those of the head alone."""
+    if which not in ("all", "head"):
+        raise DataError(f"parameters is {which!r}; choose 'all' or 'head'")
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    if which == "head":
+        found = {name: p for name, p in found.items() if "classifier." in name}
+    if not found:
+        raise DataError(f"the model has no parameters that train ({which})")
+    return found
+
+
+def molecule_loss(model: PreTrainedModel) -> Loss:
+    """Squared error of each molecule, in standardised units (those of the training loss), as a function of parameters.
+
+    Raises
+    ------
+    DataError
+        If a forward is not a repeatable function: the model is in train mode, or redraws Omega.
+    """
+    if model.training:
+        raise DataError("the model is in train mode: its dropout is on; call model.eval() first")
+    if any(module.redraw[False] for module in model.modules() if isinstance(module, FeatureMap)):
+        raise DataError("the model redraws Omega at every forward; load it with deterministic_eval=True")
+    std = model.config.label_std
+
+    def loss(params: Params, batch: dict[str, Tensor]) -> Tensor:
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        predictions = functional_call(model, params, kwargs=inputs).logits.squeeze(-1)
+        return ((predictions - batch["labels"]) / std) ** 2
+
+    return loss
+
+
+def influence_scores(
+    model: PreTrainedModel,
+    train: pd.DataFrame,
+    target: pd.DataFrame,
+    candidates: pd.DataFrame,
+    settings: Settings,
+    parameters: str = "all",
+    target_name: str = "validation",
+    pooled: Sequence[np.ndarray] | None = None,
+) -> InfluenceResult:
+    """Score candidate molecules: by how much would adding each lower the loss on the target table?
+
+    Parameters
+    ----------
+    model
+        A fine-tuned regression model in eval mode, plain or wrapped by peft; it is left as it is.
+    train
+        What the model was trained on; the Hessian is that of its mean loss.
+    target
+        The validation split. The report takes the test split; then say so by ``target_name="test"``, and the result
+        is labelled as the leak that it is.
+    settings
+        ``influence_damping``, ``influence_depth``, ``influence_batch_size``, ``influence_solver``, ``seed``.
+    parameters : {"all", "head"}
+        Those that train, or the regression head alone (in seconds: its input is computed once).
+    pooled
+        For the head: the pooled vectors (:func:`~molft_utils.training.embed`) of train, target and candidates, where
+        they are known already.
+
+    Notes
+    -----
+    Peak memory: eight vectors of the size of the parameters, and one batch's second-order graph (about three times
+    the activations of a training step).
+
+    Raises
+    ------
+    DataError
+        If the model is in train mode or redraws Omega, or a table is empty.
+    DivergenceError
+        If the solver diverges.
+    """
+    began = time.perf_counter()
+    loss, params = molecule_loss(model), trained_parameters(model, parameters)
+    tables = train, target, candidates
+    (over, _), (aim, _), (extra, rows) = made = [
+        molecule_batches(model, table, settings.influence_batch_size) for table in tables
+    ]
+    if parameters == "head":
+        pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
+        loss, params = _head_problem(model, params)
+        over, aim, extra = (_pooled_batches(*one, vectors) for one, vectors in zip(made, pooled, strict=True))
+    v = gradient(loss, params, aim)
+    how = dict(damping=settings.influence_damping, depth=settings.influence_depth)
+    if settings.influence_solver == "cg":
+        solution = conjugate_gradient(loss, params, over, v, **how)
+    else:
+        solution = lissa(loss, params, over, v, **how, seed=settings.seed)
+    with torch.no_grad():
+        losses = torch.cat([loss(params, batch) for batch in extra])
+    columns = {"score": scores(loss, params, extra, solution.direction), "dot_product": scores(loss, params, extra, v)}
+    columns["loss"] = losses
+    order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
+    table = candidates.assign(**{name: values[order].double().cpu().numpy() for name, values in columns.items()})
+    return InfluenceResult(
+        columns["score"][order].cpu(),
+        solution,
+        table.sort_values("score", ascending=False),
+        target_name,
+        time.perf_counter() - began,
+    )
+
+
+def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:
+    """The loss as a function of the head alone, on batches of pooled vectors."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    std, mean = model.config.label_std, model.config.label_mean
+
+    def loss(head: Params, batch: dict[str, Tensor]) -> Tensor:
+        predictions = functional_call(base.classifier, head, (batch["pooled"],)).squeeze(-1) * std + mean
+        return ((predictions - batch["labels"]) / std) ** 2
+
+    # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".
+    return loss, {name.partition("classifier.")[2]: p for name, p in params.items()}
+
+
+def _pooled_batches(batches: list[dict], rows: list[int], vectors: np.ndarray) -> list[dict]:
+    """The same batches, with a table's pooled vectors [n, d] in place of token ids."""
+    labels = [batch["labels"] for batch in batches]
+    parts = torch.as_tensor(vectors[rows]).to(labels[0]).split([len(part) for part in labels])
+    return [{"pooled": part, "labels": values} for part, values in zip(parts, labels, strict=True)]

@@ -1,0 +1,1 @@
+"""For maintainers: data, checkpoint, results of record and pages. Nothing else in the package imports it."""

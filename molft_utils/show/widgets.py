@@ -1,0 +1,107 @@
+"""Sliders and menus, each with a static picture beneath it, so that the page reads without a kernel."""
+
+from collections.abc import Mapping
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from transformers import PreTrainedModel
+
+from ..molformer import load_tokenizer
+from ..training import fill_mask
+from . import plots
+
+
+def length_slider(lengths: np.ndarray, name: str) -> None:
+    """What a maximum length costs: a slider over the limit, and the same as a picture.
+
+    Parameters
+    ----------
+    lengths : np.ndarray [n]
+        Token counts.
+    name
+        Of the picture's file in ``figures/``.
+    """
+    limits = np.arange(32, 257, 8)
+    cut = np.array([(lengths > limit).sum() for limit in limits])
+    padding = np.array([1 - np.minimum(lengths, limit).sum() / (limit * len(lengths)) for limit in limits])
+
+    def tell(limit: int) -> None:
+        i = int(np.abs(limits - limit).argmin())
+        print(f"{limit} tokens: {cut[i]} of {len(lengths):,} molecules are cut, {padding[i]:.0%} is padding")
+
+    slider = ipywidgets.IntSlider(128, min=32, max=256, step=8, description="limit", continuous_update=False)
+    display(ipywidgets.interactive(tell, limit=slider))
+    figure, (left, right) = plots.new_figure(8.4, 3.2, columns=2)
+    left.plot(limits, cut, color=plots.COLOURS["train"])
+    left.set_yscale("symlog", linthresh=1)  # linear from 0 to 1, logarithmic above
+    left.set(xlabel="limit / tokens", ylabel="molecules cut (log scale)", title="What a limit cuts")
+    right.plot(limits, 100 * padding, color=plots.COLOURS["train"])
+    right.set(
+        xlabel="limit / tokens", ylabel="padding / %", title="Padding if all were as wide as the limit", ylim=(0, 100)
+    )
+    for axes in (left, right):
+        axes.axvline(128, color=plots.COLOURS["validation"], ls="--")
+        axes.annotate(" 128", (128, 0.93), xycoords=("data", "axes fraction"), color=plots.COLOURS["validation"])
+    at = int(np.abs(limits - 128).argmin())
+    plots.show(
+        figure, name, f"Molecules cut and padding against the limit; at 128: {cut[at]} cut, {padding[at]:.0%} padding."
+    )
+
+
+def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
+    """Hide any token of a molecule: a slider over its tokens, and all of them at once as a picture."""
+    tokens = load_tokenizer().tokenize(smiles)
+
+    def guess(position: int) -> None:
+        print(" ".join("<mask>" if i == position else token for i, token in enumerate(tokens)))
+        display(fill_mask(model, smiles, position))
+
+    slider = ipywidgets.IntSlider(0, min=0, max=len(tokens) - 1, description="token", continuous_update=False)
+    display(ipywidgets.interactive(guess, position=slider))
+    guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
+    chances = [float(g.loc[g["right"], "probability"].iloc[0]) for g in guesses]
+    figure, (axes,) = plots.new_figure(0.4 * len(tokens) + 1.5, 3)
+    axes.bar(range(len(tokens)), chances, color=plots.COLOURS["train"])
+    axes.set_xticks(range(len(tokens)), tokens, family="monospace")
+    axes.set(xlabel="the token that is hidden", ylabel="probability of the true token", ylim=(0, 1))
+    axes.set_title("One token hidden at a time: how sure is the model of the right one?")
+    chosen = ", ".join(f"{token} {chance:.2f}" for token, chance in zip(tokens, chances, strict=True))
+    plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {chosen}.")
+
+
+def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
+    """How the ranking of candidates depends on the damping: a slider over it, and all values at once as a picture.
+
+    Parameters
+    ----------
+    tables
+        Damping -> scored candidates (``smiles``, ``score``, ``dot_product``), from the largest damping to the smallest.
+    """
+    dampings, first = list(tables), next(iter(tables.values()))
+    ranks = pd.DataFrame({damping: table["score"] for damping, table in tables.items()}).rank()
+    with_product = [ranks[damping].corr(first["dot_product"].rank()) for damping in dampings]
+    helpful = [int((table["score"] > 0).sum()) for table in tables.values()]
+
+    def tell(damping: float) -> None:
+        i = dampings.index(damping)
+        print(
+            f"damping {damping:g}: {helpful[i]} helpful, rank correlation with v · g {with_product[i]:.2f}; the best:"
+        )
+        display(tables[damping][["smiles", "label", "score"]].head(5).round(3))
+
+    slider = ipywidgets.SelectionSlider(options=dampings, value=dampings[1], description="damping")
+    display(ipywidgets.interactive(tell, damping=slider))
+    figure, (left, right) = plots.new_figure(8.4, 3.4, columns=2)
+    left.semilogx(dampings, with_product, "o-", color=plots.COLOURS["train"])
+    left.set(
+        xlabel="damping",
+        ylabel="rank correlation",
+        title="Ranking by score and by v · g",
+        ylim=(min(0, *with_product), 1.05),
+    )
+    right.semilogx(dampings, helpful, "o-", color=plots.COLOURS["train"])
+    right.set(xlabel="damping", ylabel="molecules", title=f"Called helpful, of {len(first)}", ylim=(0, len(first)))
+    told = "; ".join(f"{d:g}: {c:.2f}, {h} helpful" for d, c, h in zip(dampings, with_product, helpful, strict=True))
+    plots.show(figure, name, f"Rank correlation of scores with the gradient product against the damping. {told}.")

@@ -1,0 +1,139 @@
+"""Masked tokens: hiding them, predicting them, counting how often the model is right."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import (
+    DataCollatorForLanguageModeling,
+    DataCollatorForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..data import canonicalise
+from ..errors import DataError
+from ..molformer import MAX_TOKENS, load_tokenizer, tokenise
+from ..profiles import MLM, Settings
+from .batches import length_batches
+from .regression import _plan, _stamp
+from .trainer import Fit, run_trainer
+
+
+def pretrain_mlm(
+    model: PreTrainedModel,
+    smiles: Sequence[str],
+    settings: Settings,
+    validation: Sequence[str] | None = None,
+    output_dir: str | Path | None = None,
+) -> Fit:
+    """Masked-language-model fine-tuning on SMILES: 15 % of the tokens, of these 80 % <mask>, 10 % random, 10 % kept.
+
+    ``validation`` (SMILES) is masked once, so that its loss can be compared between epochs; without it the last
+    epoch is kept and the history has no validation loss. Otherwise as :func:`finetune`.
+    """
+    if not len(smiles):
+        raise DataError("no SMILES to train on")
+    rewrite = canonicalise if settings.canonical else str
+    smiles, validation = ([rewrite(s) for s in part] for part in (smiles, () if validation is None else validation))
+    train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
+    validation_set = masked_examples(validation, settings.max_tokens) if validation else None
+    plan = _plan(settings, settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs)
+    stamp = _stamp(
+        model, settings.pick(*MLM), *(pd.DataFrame({"smiles": part, "label": 0.0}) for part in (smiles, validation))
+    )
+    collator = mlm_collator(load_tokenizer())
+    return run_trainer(
+        model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling"
+    )
+
+
+#: Share of the tokens that are predicted; 80 % of these become <mask>, 10 % another token (Devlin et al. 2019).
+MASKED_SHARE = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedScores:
+    """Cross entropy in nats a masked token, share of masked tokens predicted right, and their number."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"masked-token loss {self.loss:.3f} nats, accuracy {self.accuracy:.3f}, {self.n:,} masked tokens"
+
+
+def mlm_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict]], dict]:
+    """Pad to the longest of the batch; mask molecules that come without labels, leave masked ones as they are."""
+    mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED_SHARE)
+    ready = DataCollatorForTokenClassification(tokenizer)
+    return lambda items: ready(items) if "labels" in items[0] else mask(items)
+
+
+def masked_examples(smiles: Sequence[str], max_tokens: int = MAX_TOKENS, seed: int = 0) -> list[dict]:
+    """Mask each SMILES once, with a generator of its own: ``input_ids`` and ``labels`` (-100 where not masked)."""
+    mask = DataCollatorForLanguageModeling(load_tokenizer(), mlm_probability=MASKED_SHARE, seed=seed)
+    examples = []
+    for ids in tokenise(smiles, max_tokens):
+        batch = mask([{"input_ids": ids}])
+        examples.append({"input_ids": batch["input_ids"][0].tolist(), "labels": batch["labels"][0].tolist()})
+    return examples
+
+
+@torch.inference_mode()
+def masked_scores(model: PreTrainedModel, smiles: Sequence[str], seed: int = 0, batch_size: int = 64) -> MaskedScores:
+    """Mask 15 % of the tokens of each SMILES (the same ones for the same seed) and score the predictions.
+
+    Pass SMILES in the form that the model knows: the checkpoints here were pretrained on canonical ones.
+    """
+    examples = masked_examples(smiles, seed=seed)
+    collate = mlm_collator(load_tokenizer())
+    model.eval()
+    loss = right = n = 0
+    for batch in length_batches([e["input_ids"] for e in examples], batch_size):
+        inputs = collate([examples[i] for i in batch]).to(model.device)
+        labels = inputs.pop("labels")
+        chosen = labels != -100
+        logits = model(**inputs).logits[chosen].float()
+        loss += float(torch.nn.functional.cross_entropy(logits, labels[chosen], reduction="sum"))
+        right += int((logits.argmax(-1) == labels[chosen]).sum())
+        n += int(chosen.sum())
+    return MaskedScores(loss / n, right / n, n)
+
+
+@torch.inference_mode()
+def fill_mask(model: PreTrainedModel, smiles: str, position: int, k: int = 5) -> pd.DataFrame:
+    """Hide one token of a SMILES and list the model's k likeliest guesses.
+
+    Parameters
+    ----------
+    position
+        Of the token, counted from 0, <bos> not counted.
+
+    Returns
+    -------
+    DataFrame with ``token``, ``probability`` and ``right``.
+
+    Raises
+    ------
+    DataError
+        If the SMILES has no such token.
+    """
+    tokenizer = load_tokenizer()
+    ids = torch.tensor([tokenizer(smiles)["input_ids"]], device=model.device)
+    if not 0 <= position < ids.shape[1] - 2:
+        raise DataError(f"{smiles} has {ids.shape[1] - 2} tokens; there is no token {position}")
+    truth = int(ids[0, position + 1])
+    ids[0, position + 1] = tokenizer.mask_token_id
+    probabilities = model.eval()(ids).logits[0, position + 1].float().softmax(-1)
+    top = probabilities.topk(k)
+    return pd.DataFrame(
+        {
+            "token": tokenizer.convert_ids_to_tokens(top.indices.tolist()),
+            "probability": top.values.cpu().numpy().round(3),
+            "right": [i == truth for i in top.indices.tolist()],
+        }
+    )

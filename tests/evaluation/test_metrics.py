@@ -1,0 +1,106 @@
+"""Scores, intervals, paired differences, and the report's numbers."""
+
+import numpy as np
+import pytest
+
+from molft_utils import DataError, beside_report, paired_difference, scores
+from molft_utils.evaluation import mean_rmse, report
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.normal(2.0, 1.2, size=400)
+
+
+def noisy(sd: float, seed: int) -> np.ndarray:
+    return LABELS + np.random.default_rng(seed).normal(0, sd, size=len(LABELS))
+
+
+def test_scores_of_a_known_prediction():
+    found = scores([0.0, 0.0, 2.0, 2.0], [1.0, -1.0, 2.0, 2.0])
+    assert (
+        found.rmse == pytest.approx(np.sqrt(0.5))
+        and found.mae == 0.5
+        and found.r2 == pytest.approx(0.5)
+        and found.n == 4
+    )
+
+
+def test_interval_holds_the_truth_about_as_often_as_it_says():
+    inside = sum(low < 0.7 < high for low, high in (scores(LABELS, noisy(0.7, seed)).interval for seed in range(100)))
+    assert 88 <= inside <= 100
+
+
+def test_same_seed_same_interval():
+    assert scores(LABELS, noisy(0.5, 1)).interval == scores(LABELS, noisy(0.5, 1)).interval
+
+
+def test_a_clear_difference_is_shown_and_its_sign_is_right():
+    good, bad = noisy(0.5, 1), noisy(0.9, 2)
+    assert paired_difference(LABELS, good, bad).verdict == "better"
+    assert paired_difference(LABELS, bad, good).verdict == "worse"
+    assert paired_difference(LABELS, good, bad).value == pytest.approx(
+        scores(LABELS, good).rmse - scores(LABELS, bad).rmse
+    )
+
+
+def test_no_difference_is_shown_between_equals():
+    found = paired_difference(LABELS, noisy(0.7, 3), noisy(0.7, 4))
+    assert found.verdict == "no difference shown" and "no difference shown" in str(found)
+
+
+def test_seeds_widen_the_interval():
+    a = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
+    b = np.stack([noisy(0.7, 10 + i) for i in range(3)])
+    across = paired_difference(LABELS, a, b).interval
+    single = paired_difference(LABELS, a[1], b[1]).interval
+    assert across[1] - across[0] > single[1] - single[0]
+
+
+def test_a_higher_level_widens_the_interval_about_the_same_difference():
+    a, b = noisy(0.7, 3), noisy(0.75, 4)
+    usual, strict = (paired_difference(LABELS, a, b, level=level) for level in (0.95, 0.995))
+    assert strict.value == usual.value
+    assert strict.interval[0] < usual.interval[0] < usual.interval[1] < strict.interval[1]
+
+
+def test_the_mean_over_seeds_and_its_interval():
+    runs = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
+    value, (low, high) = mean_rmse(LABELS, runs)
+    assert value == pytest.approx(np.mean([scores(LABELS, run).rmse for run in runs]))
+    assert low < value < high
+    one, between = mean_rmse(LABELS, runs[1]), scores(LABELS, runs[1]).interval
+    assert one[1] == pytest.approx(between), "one seed: the interval over molecules alone"
+    assert high - low > one[1][1] - one[1][0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        ([1.0, 2.0], [1.0], "must be"),
+        ([], [], "n > 0"),
+        ([1.0, 2.0], [1.0, np.nan], "prediction 1 is not finite"),
+    ],
+)
+def test_unusable_predictions_are_refused(labels, predictions, message):
+    with pytest.raises(DataError, match=message):
+        scores(labels, predictions)
+
+
+def test_pairs_must_match():
+    with pytest.raises(DataError, match="cannot be paired"):
+        paired_difference([1.0, 2.0], [[1.0, 2.0]], [[1.0, 2.0], [1.0, 2.0]])
+
+
+def test_the_report_is_quoted_as_it_stands():
+    tables = report()
+    assert tables["table1"]["rows"] == {"Baseline Regression Model": 1.1352, "Finetuned Regression Model": 1.1009}
+    assert tables["table2"]["rows"]["Train + Secondary (top 100 positive)"] == 0.9426
+    assert tables["table3"]["rows"]["Influence Method"]["BitFit"] == 2.6366
+    assert tables["table4"]["rows"] == {"Full Fine-tuning": 29, "BitFit": 18, "LoRA": 18, "IA3": 23}
+
+
+def test_ours_stands_beside_the_report():
+    ours = {"predict zero": scores(LABELS, 0 * LABELS), "Baseline Regression Model": scores(LABELS, noisy(0.8, 0))}
+    table = beside_report("table1", ours)
+    assert list(table.index) == ["predict zero", "Baseline Regression Model", "Finetuned Regression Model"]
+    assert table.loc["Baseline Regression Model", "report"] == 1.1352
+    assert np.isnan(table.loc["Finetuned Regression Model", "ours"])

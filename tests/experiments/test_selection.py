@@ -1,0 +1,87 @@
+"""Rules of selection, and the stages that score."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molft_utils import DataError, settings
+from molft_utils.evaluation import auroc, report_table3, report_table4
+from molft_utils.experiments import selection, stages
+
+SCORED = pd.DataFrame(
+    {
+        "smiles": ["C" * (i + 1) for i in range(300)],
+        "label": np.zeros(300),
+        "score": np.linspace(-1, 2, 300),
+        "dot_product": np.linspace(2, -1, 300),
+    }
+).sample(frac=1, random_state=0)
+
+
+def test_rules_keep_what_they_say():
+    assert len(selection.choose(SCORED, "none")) == 0
+    assert list(selection.choose(SCORED, "all").index) == list(range(300))
+    assert (selection.choose(SCORED, "all positive")["score"] > 0).all()
+    assert list(selection.choose(SCORED, "top 100").index) == list(range(200, 300))
+    assert list(selection.choose(SCORED, "bottom 100").index) == list(range(100))
+    assert list(selection.choose(SCORED, "top 100 by gradient product").index) == list(range(100))
+
+
+def test_random_choice_depends_on_the_seed_alone():
+    first, second, other = (selection.choose(SCORED, "100 random", seed) for seed in (0, 0, 1))
+    assert first.equals(second) and not first.equals(other) and first.index.is_monotonic_increasing
+
+
+def test_unknown_and_empty_rules_are_refused():
+    with pytest.raises(DataError, match="choose one of none, all"):
+        selection.choose(SCORED, "best")
+    with pytest.raises(DataError, match="no score is positive"):
+        selection.choose(SCORED.assign(score=-1.0), "all positive")
+
+
+def test_targets_are_chosen_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "STAGES", tmp_path)
+    cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8)
+    extra = selection.secondary_table(cfg)
+    with pytest.raises(DataError, match="choose 'validation'"):
+        selection.influence(cfg, extra, target="train")
+    honest, leaky = (selection.influence(cfg, extra, target=t) for t in ("validation", "test"))
+    assert "LEAK" in str(leaky) and "LEAK" not in str(honest)
+    assert not np.allclose(honest.scores, leaky.scores)
+    again = selection.influence(cfg, extra)
+    assert np.allclose(again.scores, honest.scores) and str(again) == str(honest)
+    assert again.direction.direction.keys() == honest.direction.direction.keys()
+    assert list(again.table.index) == list(honest.table.index)
+
+
+def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "STAGES", tmp_path)
+    cfg = settings("smoke", limit=16, epochs=1, shapley_subset=8)
+    valued = selection.shapley(cfg, selection.secondary_table(cfg))
+    assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16
+    few = valued.table["value"].nsmallest(5).index
+    valued = selection.ShapleyResult(**{**vars(valued), "n_drop": 5})
+    assert set(valued.table.index) - set(valued.kept().index) == set(few)
+    assert valued.kept_without_highest()["value"].max() < valued.table["value"].nlargest(5).min()
+    assert len(valued.kept_at_random(0)) == 27 and not valued.kept_at_random(0).equals(valued.kept_at_random(1))
+
+
+def test_area_under_the_curve_with_its_interval():
+    marked = np.arange(100) < 30
+    assert auroc(marked, marked)[0] == 1.0
+    area, low, high = auroc(marked, np.random.default_rng(0).normal(size=100))
+    assert low < 0.5 < high and low < area < high
+    with pytest.raises(DataError, match="marked and unmarked"):
+        auroc(np.ones(3, bool), np.arange(3))
+
+
+def test_the_reports_tables_by_our_names():
+    table = report_table3().pivot(index="selection", columns="method", values="rmse")
+    assert table.loc["influence", "full"] == 0.9426 and table.loc["ts-dshapley", "bitfit"] == 2.3313
+    assert table.shape == (3, 4)
+    assert report_table4().to_dict() == {"full": 29, "bitfit": 18, "lora": 18, "ia3": 23}
+
+
+def test_the_secondary_set_warns_where_its_labels_leak():
+    with pytest.warns(UserWarning, match="labels come from a model of the training molecules"):
+        selection.secondary_table(settings("smoke", split_method="scaffold"))

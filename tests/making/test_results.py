@@ -1,0 +1,150 @@
+"""Results of record: complete, quoted as they stand, safe for two writers."""
+
+import json
+import multiprocessing
+
+import nbformat
+import pandas as pd
+import pytest
+
+from molft_utils import DataError, scores
+from molft_utils.evaluation import records
+from molft_utils.files import DATA_FOLDER, MINI_FOLDER, ROOT, file_hash
+from molft_utils.making import results
+
+RECORDED = ("table1", "table2", "shapley", "grid")
+TABLE = pd.DataFrame({"smiles": ["C", "CC", "CCC"], "label": [0.0, 1.0, 2.0]})
+
+
+@pytest.mark.parametrize("table", RECORDED)
+def test_recorded_errors_follow_from_the_recorded_predictions(table):
+    rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
+    predictions = pd.read_csv(DATA_FOLDER / "results" / f"{table}_predictions.csv")
+    assert len(predictions) == 840
+    for row in rows.itertuples():
+        found = scores(predictions["label"], predictions[f"{row.variant}/{row.seed}"])
+        assert found.rmse == pytest.approx(row.rmse, abs=1e-3)
+
+
+@pytest.mark.parametrize("table", RECORDED)
+def test_every_variant_has_three_seeds_of_the_committed_checkpoint(table):
+    rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
+    assert set(rows["variant"]) == set(results.TABLES[table])
+    for variant, group in rows.groupby("variant"):
+        assert sorted(group["seed"]) == [0, 1, 2], variant
+    weights = {json.loads(text)["weights"] for text in rows.query("variant != 'random-weights'")["inputs"]}
+    assert weights == {file_hash(MINI_FOLDER / "model.safetensors")}
+
+
+@pytest.mark.parametrize("table", RECORDED)
+def test_readme_quotes_the_record(table):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for variant, row in records.record(table).iterrows():
+        assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in readme, variant
+
+
+@pytest.mark.parametrize(
+    "table, name",
+    [("table1", "03_mlm"), ("table2", "04_influence"), ("shapley", "05_tsdshapley"), ("grid", "06_peft_grid")],
+)
+def test_notebooks_show_the_record(table, name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
+    text = "\n".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
+    for variant, row in records.record(table).iterrows():
+        assert f"{row['mean']:.3f}" in text, variant
+
+
+def add(variant: str) -> None:
+    for seed in range(5):
+        records.add(
+            "t", {"variant": variant, "seed": seed}, {"rmse": 1.0}, {}, TABLE.assign(**{f"{variant}/{seed}": 1.0})
+        )
+
+
+def test_two_writers_lose_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=add, args=(name,)) for name in ("a", "b")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(pd.read_csv(tmp_path / "t.csv")) == 10
+    assert pd.read_csv(tmp_path / "t_predictions.csv").shape == (3, 12)
+
+
+def test_a_row_is_replaced_and_not_doubled(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    for rmse in (1.0, 2.0):
+        records.add("t", {"variant": "a", "seed": 0}, {"rmse": rmse}, {})
+    assert pd.read_csv(tmp_path / "t.csv")["rmse"].tolist() == [2.0]
+
+
+def test_a_missing_table_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    with pytest.raises(DataError, match="make results"):
+        records.record("table1")
+
+
+def test_a_row_is_on_record_for_the_same_inputs_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    key = {"variant": "a", "seed": 0}
+    assert not records.is_recorded("t", key, {"epochs": 4})
+    records.add("t", key, {"rmse": 1.0}, {"epochs": 4})
+    assert records.is_recorded("t", key, {"epochs": 4})
+    assert not records.is_recorded("t", {**key, "seed": 1}, {"epochs": 4})
+    assert not records.is_recorded("t", key, {"epochs": 5, "n_random": 1})
+    assert "epochs, n_random changed" in capsys.readouterr().out
+
+
+def test_a_row_without_its_predictions_is_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    key = {"variant": "a", "seed": 0}
+    records.add("t", key, {"rmse": 1.0}, {}, TABLE.assign(**{"a/0": 1.0}))
+    assert records.is_recorded("t", key, {}, column="a/0")
+    (tmp_path / "t_predictions.csv").unlink()
+    assert not records.is_recorded("t", key, {}, column="a/0")
+    assert "predictions are lost" in capsys.readouterr().out
+
+
+def test_predictions_for_other_molecules_are_not_put_beside_the_old_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    records.add("t", {"variant": "a", "seed": 0}, {"rmse": 1.0}, {}, TABLE.assign(**{"a/0": 1.0}))
+    corrected = TABLE.assign(label=[0.0, 1.0, 5.0])
+    records.add("t", {"variant": "a", "seed": 1}, {"rmse": 1.0}, {}, corrected.assign(**{"a/1": 1.0}))
+    written = pd.read_csv(tmp_path / "t_predictions.csv")
+    assert list(written) == ["smiles", "label", "a/1"] and list(written["label"]) == [0.0, 1.0, 5.0]
+    assert "have changed" in capsys.readouterr().out
+
+
+def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    columns = {"a/0": 1.0, "a/1": 3.0, "b/1": 3.1, "b/0": 1.1}
+    TABLE.assign(**columns).to_csv(tmp_path / "t_predictions.csv", index=False)
+    low, high = records.record_difference("t", "b", "a").interval
+    TABLE.assign(**dict(sorted(columns.items()))).to_csv(tmp_path / "t_predictions.csv", index=False)
+    assert records.record_difference("t", "b", "a").interval == (low, high) and high - low < 0.5
+    TABLE.assign(**columns, **{"c/2": 1.0, "c/0": 1.0}).to_csv(tmp_path / "t_predictions.csv", index=False)
+    with pytest.raises(DataError, match=r"c has the seeds \[0, 2\] and a \[0, 1\]"):
+        records.record_difference("t", "c", "a")
+    with pytest.raises(DataError, match="holds no run of 'd'"):
+        records.record_difference("t", "d", "a")
+
+
+QUOTED = [
+    ("table1", "after-mlm", "baseline"),
+    ("table1", "baseline", "random-weights"),
+    *(("table2", name, "none") for name in results.TABLES["table2"] if name != "none"),
+    *(("shapley", name, "all") for name in results.TABLES["shapley"] if name != "all"),
+    ("table2", "top 100, test target", "top 100"),
+    ("grid", "ts-dshapley/ia3", "none/ia3"),
+]
+
+
+@pytest.mark.parametrize("table, a, b", QUOTED)
+def test_readme_quotes_the_differences(table, a, b):
+    difference = records.record_difference(table, a, b)
+    quoted = f"{difference.value:+.3f} [{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert quoted.replace("-", "−") in readme

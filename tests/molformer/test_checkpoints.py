@@ -1,0 +1,145 @@
+"""The tokeniser, and loading checkpoints from folders, the repository and the hub."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from molft_utils import CheckpointError, load_model, load_tokenizer
+from molft_utils.molformer import MolformerForMaskedLM
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+CASES = json.loads((FIXTURES / "tokenizer_cases.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_tokeniser_gives_the_published_tokens(case):
+    tokenizer = load_tokenizer()
+    encoded = tokenizer(case["smiles"])
+    assert encoded["input_ids"] == case["ids"]
+    assert tokenizer.convert_ids_to_tokens(case["ids"]) == case["tokens"]
+    assert encoded["input_ids"].count(tokenizer.unk_token_id) == case["n_unk"]
+    assert tokenizer.decode(case["ids"], skip_special_tokens=True) == case["decode_skip_special"]
+
+
+def test_tokeniser_pads_on_the_right_with_id_two():
+    batch = load_tokenizer()(["CCO", "C"], padding=True)
+    assert batch["input_ids"] == [[0, 4, 4, 9, 1], [0, 4, 1, 2, 2]]
+    assert batch["attention_mask"] == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert "token_type_ids" not in batch
+
+
+def test_mini_checkpoint_loads_for_every_task():
+    for task, size in (("encoder", None), ("mlm", 2362), ("regression", 1)):
+        model = load_model("mini", task=task)
+        assert not model.training and model.config.deterministic_eval
+        output = model(**load_tokenizer()(["CCO"], return_tensors="pt"))
+        assert size is None or output.logits.shape[-1] == size
+    assert sum(p.numel() for p in load_model("mini", head="linear").classifier.parameters()) == 129
+
+
+def test_mini_checkpoint_is_small():
+    folder = Path(__file__).parents[2] / "data" / "molformer-mini"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 20e6
+
+
+def test_published_head_and_overrides(tiny, tmp_path):
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    model = load_model(tmp_path, head="published", hidden_dropout_prob=0.3)
+    assert hasattr(model.classifier, "dense2") and model.config.hidden_dropout_prob == 0.3
+
+
+def test_a_head_is_new_and_the_encoder_is_not(tiny, tmp_path):
+    made = MolformerForMaskedLM(tiny)
+    made.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    first = load_model(tmp_path)
+    torch.manual_seed(1)
+    second = load_model(tmp_path)
+    assert torch.equal(first.classifier.out_proj.weight, second.classifier.out_proj.weight)
+    for name, tensor in made.molformer.state_dict().items():
+        assert torch.equal(tensor, first.molformer.state_dict()[name])
+
+
+def test_missing_and_damaged_checkpoints_are_named(tiny, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors.*make mini"):
+        load_model(tmp_path / "nowhere")
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_model(tmp_path)
+
+
+def test_checkpoints_of_another_shape_or_with_gaps_are_refused(tiny, tmp_path):
+    model = MolformerForMaskedLM(tiny)
+    state = {k: v for k, v in model.state_dict().items() if "layer.1" not in k}
+    model.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(CheckpointError, match="missing"):
+        load_model(tmp_path)
+
+
+def test_pickles_are_never_read(tiny, tmp_path):
+    model = MolformerForMaskedLM(tiny)
+    tiny.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="safetensors"):
+        load_model(tmp_path)
+
+
+def test_published_checkpoint_is_asked_for_by_revision_and_as_safetensors(monkeypatch):
+    asked = {}
+
+    def from_pretrained(name, **options):
+        asked.update(options, name=name)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(MolformerForMaskedLM, "from_pretrained", from_pretrained)
+    with pytest.raises(CheckpointError, match=r"MoLFormer-XL-both-10pct cannot be loaded.*no network"):
+        load_model("xl", task="mlm")
+    assert asked["revision"] == "7b12d946c181a37f6012b9dc3b002275de070314"
+    assert asked["use_safetensors"] is True and "trust_remote_code" not in asked
+
+
+def test_a_damaged_tokeniser_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing or damaged"):
+        load_tokenizer(tmp_path)
+
+
+def test_unknown_task_is_refused():
+    with pytest.raises(CheckpointError, match="encoder, mlm, regression"):
+        load_model("mini", task="classification")
+
+
+def test_no_remote_code_in_package_or_notebooks():
+    root = Path(__file__).parents[2]
+    for file in (*root.glob("molft_utils/**/*.py"), *root.glob("notebooks/*.ipynb")):
+        assert "trust_remote_code" not in file.read_text(encoding="utf-8"), file.name
+
+
+def hub_is_reachable() -> bool:
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return False
+    import socket
+
+    try:
+        socket.create_connection(("huggingface.co", 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.hub
+def test_published_checkpoint_gives_the_known_values():
+    if not hub_is_reachable():
+        pytest.skip("the Hugging Face hub cannot be reached: the published weights are not checked here")
+    smiles = load_tokenizer("xl")("CC(=O)Oc1ccccc1C(=O)O", return_tensors="pt")
+    logits = load_model("xl", task="mlm")(**smiles).logits[0, :3, :3]
+    expected = [[-12.1811, -12.2346, -12.3054], [-9.0371, -11.0436, -10.6556], [-8.2395, -9.6526, -9.6713]]
+    torch.testing.assert_close(logits, torch.tensor(expected), atol=1e-4, rtol=0)
+    pooled = load_model("xl", task="encoder")(**smiles).pooler_output[0, :5]
+    expected = torch.tensor([0.59427, 0.45265, 0.34374, 0.66782, -0.69957])
+    torch.testing.assert_close(pooled, expected, atol=1e-4, rtol=0)
