@@ -1,6 +1,7 @@
 # `make run` and `make test` set everything up on a fresh machine; the other targets are for working on the repository.
 PYTHON ?= python3
 PROFILE ?= class
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -12,26 +13,28 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # torch by itself first: a pinned release is taken as a CPU build where one is at hand, and nothing later moves it.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[lab,dev]"
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[lab,dev]"
 	touch $@
 
-run: $(READY) ## run all notebooks in the class profile: figures/, and pages as HTML under runs/pages/
+run: $(READY) ## run all notebooks in the class profile: figures in runs/figures/, pages as HTML in runs/pages/
 	$(PY) -m molft_utils.making.pages run --profile $(PROFILE)
 
+# Two files at a time, one thread each: two processes of two threads would slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+
 test: $(READY) ## the test suite, then the notebooks cell by cell in the smoke profile
-	$(PY) -m pytest
+	$(PYTEST)
 	rm -rf runs/stages-smoke  # or a second run would find the models of the first, and test nothing
-	test -z "$(wildcard notebooks/*.ipynb)" || MOLFT_PROFILE=smoke MOLFT_FIGURES="$(CURDIR)/runs/figures-smoke" \
-		MOLFT_STAGES="$(CURDIR)/runs/stages-smoke" \
-		$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+	MOLFT_PROFILE=smoke MOLFT_FIGURES="$(CURDIR)/runs/figures-smoke" MOLFT_STAGES="$(CURDIR)/runs/stages-smoke" \
+		$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
 
-notebooks: $(READY) ## run the notebooks and commit-ready refresh their outputs in place
+notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/
 	$(PY) -m molft_utils.making.pages refresh --profile $(PROFILE)
 
 data: $(READY) ## make data/lipophilicity.csv and data/secondary.csv again from their sources
@@ -47,12 +50,14 @@ results: $(READY) ## the results of record with three seeds (long; run again to 
 bench: $(READY) ## timings, as ratios within one run
 	$(PY) -m pytest tests/benchmarks --override-ini addopts= --benchmark-columns=min,mean,rounds -s
 
-lint: $(READY) ## style
+lint: $(READY) ## style, types, the workflow
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the README and the notebooks
 	$(PY) -m molft_utils.making.pages badges
 
 clean: ## remove what runs left; the environment stays
-	rm -rf runs/stages runs/stages-smoke runs/pages runs/figures-smoke
+	rm -rf runs/stages runs/stages-smoke runs/pages runs/figures runs/figures-smoke

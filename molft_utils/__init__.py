@@ -1,12 +1,13 @@
 """molft: how a chemical language model is fine-tuned, how its data are chosen, what parameter-efficient methods cost.
 
-The functions that the notebooks use most are found here; the others in the folders, each of which has one idea.
+The functions that the notebooks use most can be imported from here, the others from the folders, each of which holds
+one idea.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 
 from .data import Split, length_study, load_lipophilicity, load_secondary, overlap, split
-from .errors import CheckpointError, DataError, DivergenceError, MolftError, SettingsError
+from .errors import CheckpointError, DataError, DivergenceError, MolftError, SettingsError, StaleRunError
 from .evaluation import Scores, beside_report, evaluate, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Split",
+    "StaleRunError",
     "beside_report",
     "check",
     "evaluate",
@@ -52,7 +54,7 @@ __all__ = [
 
 
 def versions(cfg: Settings) -> str:
-    """One line for the top of a notebook: profile, versions, device."""
+    """One line for the top of a notebook: profile, versions of the libraries, device."""
     import platform
 
     import torch

@@ -17,5 +17,13 @@ class CheckpointError(MolftError, OSError):
     """A checkpoint that is missing, damaged or does not fit the model."""
 
 
+class StaleRunError(CheckpointError):
+    """A training folder that holds a run with other settings, data or initial weights."""
+
+
 class DivergenceError(MolftError, ArithmeticError):
     """A numerical procedure that left the finite numbers."""
+
+
+class DataWarning(UserWarning):
+    """Something odd about a table that can be used as it stands: equal molecules, or molecules that will be cut."""

@@ -1,22 +1,82 @@
-"""The places where files lie, and how files are written and told apart."""
+"""The places where files lie, and how files are written and told apart.
+
+In a checkout, data lies in ``data/`` and what a run leaves in ``runs/``, both beside the package. An installed wheel
+carries the data inside the package, and leaves ``runs/`` in the working directory.
+"""
 
 import hashlib
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA_FOLDER = ROOT / "data"
+from .errors import DataError
+
+PACKAGE_FOLDER = Path(__file__).resolve().parent
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether the folder is the repository; site-packages may hold a ``data`` of somebody else's."""
+    return (folder / "pyproject.toml").is_file() and (folder / "data").is_dir()
+
+
+IN_CHECKOUT = _is_checkout(PACKAGE_FOLDER.parent)
+
+#: The repository; for an installed wheel the working directory in which the package was first imported.
+ROOT = PACKAGE_FOLDER.parent if IN_CHECKOUT else Path.cwd()
+
+#: pyproject.toml puts the repository's ``data`` into a wheel under this name.
+DATA_FOLDER = ROOT / "data" if IN_CHECKOUT else PACKAGE_FOLDER / "shipped"
 MINI_FOLDER = DATA_FOLDER / "molformer-mini"
+
+NOTEBOOKS_FOLDER = ROOT / "notebooks"
+RUNS_FOLDER = ROOT / "runs"
+DOWNLOADS_FOLDER = RUNS_FOLDER / "downloads"
+PAGES_FOLDER = RUNS_FOLDER / "pages"
+
+
+def stages_folder() -> Path:
+    """Where stages keep their results: ``MOLFT_STAGES``, read at every call, or ``runs/stages``."""
+    return Path(os.environ.get("MOLFT_STAGES") or RUNS_FOLDER / "stages")
+
+
+def figures_folder() -> Path:
+    """Where figures are drawn: ``MOLFT_FIGURES``, read at every call, or ``runs/figures``.
+
+    The committed ``figures/`` are written by ``make notebooks`` alone, so that a reader's run leaves them as they are.
+    """
+    return Path(os.environ.get("MOLFT_FIGURES") or RUNS_FOLDER / "figures")
+
+
+def data_file(name: str) -> Path:
+    """The path of a file that comes with molft, for instance ``"lipophilicity.csv"`` or ``"results/grid.csv"``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing: this copy was installed without its data, or the file was deleted.
+    """
+    path = DATA_FOLDER / name
+    if path.exists():
+        return path
+    if IN_CHECKOUT:
+        raise DataError(f"{path} does not exist; `git checkout {path.relative_to(ROOT)}` brings it back")
+    raise DataError(
+        f"{path} does not exist; install the wheel that `pip wheel . --no-deps` builds in the repository (it carries "
+        "the data), or work in a clone of the repository and run `make` there"
+    )
 
 
 def file_hash(path: Path) -> str:
-    """Sha256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Sha256 of a file's content, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; text is written as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

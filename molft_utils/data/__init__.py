@@ -1,6 +1,7 @@
 """Molecules, tables of them, splits, and what fingerprints make of them."""
 
 from .fingerprints import baseline_predictions, ecfp4_counts, nearest_similarity, random_forest, svr
+from .loaders import load_lipophilicity, load_secondary
 from .molecules import canonicalise, flat_key, randomised
 from .splits import Split, overlap, split, table_hash
-from .tables import check_table, length_study, load_lipophilicity, load_secondary
+from .tables import LengthStudy, check_table, length_study

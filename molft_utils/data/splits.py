@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from ..errors import DataError
 from .molecules import canonicalise, flat_key, scaffold
 
-#: Share of the table that is the test split, and share of the rest that is the validation split.
+#: Share of the table that becomes the test split, and share of the rest that becomes the validation split.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
 
@@ -35,7 +35,7 @@ def split(table: pd.DataFrame, method: str = "random", seed: int = 42) -> Split:
         "scaffold" keeps all molecules with the same Bemis-Murcko scaffold (Bemis & Murcko 1996) on one side; a
         molecule without a ring is its own scaffold.
     seed
-        Of the order in which molecules or scaffolds are dealt out.
+        Fixes the order in which molecules or scaffolds are dealt out.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _cut_scaffolds(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
 
 
 def overlap(secondary: pd.DataFrame, parts: Split, stereochemistry: bool = True) -> pd.DataFrame:
-    """Molecules of the secondary set that are also in a split; those in the test split leak.
+    """Find molecules of the secondary set that are also in a split; those in the test split leak.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def overlap(secondary: pd.DataFrame, parts: Split, stereochemistry: bool = True)
         ``row`` (of the secondary table), ``smiles``, ``label``, ``split``, ``label_there``; a line for each pair.
     """
     key = canonicalise if stereochemistry else flat_key
-    extra = secondary[["smiles", "label"]].assign(row=secondary.index, key=[key(s) for s in secondary["smiles"]])
+    candidates = secondary[["smiles", "label"]].assign(row=secondary.index, key=[key(s) for s in secondary["smiles"]])
     there = pd.concat(
         part.assign(split=name, key=[key(s) for s in part["smiles"]]).rename(columns={"label": "label_there"})
         for name, part in dataclasses.asdict(parts).items()
     )
-    pairs = extra.merge(there[["key", "split", "label_there"]], on="key")
+    pairs = candidates.merge(there[["key", "split", "label_there"]], on="key")
     return pairs[["row", "smiles", "label", "split", "label_there"]]
 
 

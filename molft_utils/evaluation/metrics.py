@@ -1,10 +1,11 @@
 """How good a prediction is."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from ..training import predict
@@ -15,7 +16,7 @@ from .intervals import errors_of, percentile_interval, resamples
 class Scores:
     """Errors of a prediction on n molecules.
 
-    ``rmse`` and ``mae`` are in logD, ``interval`` is the 95 % bootstrap interval of the RMSE over molecules: it says
+    ``rmse`` and ``mae`` are in logD. ``interval`` is the 95 % bootstrap interval of the RMSE over molecules: it says
     how far the figure would move with other test molecules, not with another training seed.
     """
 
@@ -30,17 +31,24 @@ class Scores:
         return f"RMSE {self.rmse:.3f} [{low:.3f}, {high:.3f}] logD, MAE {self.mae:.3f}, R² {self.r2:.3f}, n = {self.n}"
 
 
-def scores(labels: Sequence[float], predictions: Sequence[float], seed: int = 0) -> Scores:
-    """RMSE with its interval, MAE and R² of predictions [n] against labels [n].
+def scores(labels: ArrayLike, predictions: ArrayLike, seed: int = 0) -> Scores:
+    """RMSE with its interval, MAE and R² of predictions.
+
+    Parameters
+    ----------
+    labels, predictions : array [n]
+        In logD.
+    seed : int
+        Fixes the resamples of the interval.
 
     Raises
     ------
     DataError
         If the lengths differ or a value is not finite.
     """
-    labels, error = errors_of(labels, predictions)
+    true, error = errors_of(labels, predictions)
     resampled = np.sqrt((error**2)[resamples(len(error), seed)].mean(axis=1))
-    spread = ((labels - labels.mean()) ** 2).sum()
+    spread = ((true - true.mean()) ** 2).sum()
     return Scores(
         rmse=float(np.sqrt((error**2).mean())),
         mae=float(np.abs(error).mean()),
@@ -50,6 +58,19 @@ def scores(labels: Sequence[float], predictions: Sequence[float], seed: int = 0)
     )
 
 
-def evaluate(model: PreTrainedModel, table: pd.DataFrame) -> Scores:
-    """Scores of a model's predictions on a table."""
+def evaluate(model: PreTrainedModel | PeftModel, table: pd.DataFrame) -> Scores:
+    """Scores of a model's predictions on a table.
+
+    Parameters
+    ----------
+    model
+        A regression model, plain or wrapped by peft.
+    table
+        ``smiles`` and ``label`` (logD).
+
+    Raises
+    ------
+    DataError
+        If the model is no regression model, the table is empty, or a SMILES cannot be read.
+    """
     return scores(table["label"], predict(model, table["smiles"]))

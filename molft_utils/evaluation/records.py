@@ -1,18 +1,20 @@
-"""CSV files of ``data/results``: a row a run, with everything that the run depended on in the column ``inputs``.
+"""CSV files of ``data/results``: one row per run, with everything that the run depended on in the column ``inputs``.
 
-A run is told from the others by its *key*, for instance ``{"variant": "baseline", "seed": 0}``. Two processes may
+A run is identified by its *key*, for instance ``{"variant": "baseline", "seed": 0}``. Two processes may
 write to one table.
 """
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
 from ..errors import DataError
 from ..files import DATA_FOLDER, write_atomically
+from ..inputs import changes
 from .intervals import Difference, mean_rmse, paired_difference
 from .report import report_table3
 
@@ -33,16 +35,25 @@ def read(table: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def is_recorded(table: str, key: dict, inputs: dict, column: str | None = None) -> bool:
-    """Whether the run's row is there with the same inputs, and its predictions (``column``) too; if not, say why."""
-    rows = _without(table, key, others=False)
+def is_recorded(table: str, key: dict[str, Any], inputs: dict[str, Any], column: str | None = None) -> bool:
+    """Whether a run is on record with the same inputs; if it was recorded with others, say what changed.
+
+    Parameters
+    ----------
+    table
+        The table's name, without ``.csv``.
+    key, inputs
+        What identifies the run, and what it depends on, as JSON.
+    column
+        The run's column of ``<table>_predictions.csv``, which must then exist as well.
+    """
+    rows = _rows(table, key, with_key=True)
     if rows.empty:
         return False
-    known, name = json.loads(rows["inputs"].iloc[0]), _name(table, key)
-    changed = sorted(field for field in {*known, *inputs} if known.get(field) != inputs.get(field))
+    name, changed = _name(table, key), changes(json.loads(rows["inputs"].iloc[0]), json.loads(json.dumps(inputs)))
     lost = column is not None and column not in _columns(RESULTS / f"{table}_predictions.csv")
     if changed:
-        print(f"{name}: {', '.join(changed)} changed since it was recorded; running it again", flush=True)
+        print(f"{name}: changed since it was recorded, so it is run again: {'; '.join(changed)}", flush=True)
     elif lost:
         print(f"{name}: its predictions are lost; running it again", flush=True)
     else:
@@ -50,48 +61,77 @@ def is_recorded(table: str, key: dict, inputs: dict, column: str | None = None) 
     return not changed and not lost
 
 
-def add(table: str, key: dict, row: dict, inputs: dict, predictions: pd.DataFrame | None = None) -> None:
-    """Write a run's row in place of an earlier one of the same key.
+def add(
+    table: str,
+    key: dict[str, Any],
+    row: dict[str, Any],
+    inputs: dict[str, Any],
+    predictions: pd.DataFrame | None = None,
+) -> None:
+    """Write a run's row in place of an earlier one with the same key.
 
-    ``predictions`` holds the test molecules (``smiles``, ``label``) and in a third column what the run predicted; it
-    goes to ``<table>_predictions.csv``.
+    Parameters
+    ----------
+    table
+        The table's name, without ``.csv``.
+    key, row, inputs
+        What identifies the run, what it found, and what it depended on, as JSON.
+    predictions
+        The test molecules (``smiles``, ``label``) and in a third column what the run predicted. It goes to
+        ``<table>_predictions.csv``.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     row = {**key, **row, "inputs": json.dumps(inputs, sort_keys=True)}
     with FileLock(RESULTS / f".{table}.lock"):
         if predictions is not None:  # first, so that no row is without its predictions
-            path = RESULTS / f"{table}_predictions.csv"
-            molecules = predictions.iloc[:, :2].reset_index(drop=True)
-            wide = pd.read_csv(path) if path.exists() else molecules
-            if wide.iloc[:, :2].to_numpy().tolist() != molecules.to_numpy().tolist():
-                print(f"{path.name}: the test molecules or labels have changed; its other columns are dropped")
-                wide = molecules
-            wide = wide.assign(**{predictions.columns[2]: predictions.iloc[:, 2].to_numpy().round(4)})
-            write_atomically(path, wide.to_csv(index=False))
-        rows = pd.DataFrame([*_without(table, key).to_dict("records"), row]).sort_values(list(key))
+            _add_predictions(RESULTS / f"{table}_predictions.csv", predictions)
+        rows = pd.DataFrame([*_rows(table, key, with_key=False).to_dict("records"), row]).sort_values(list(key))
         write_atomically(RESULTS / f"{table}.csv", rows.to_csv(index=False, float_format="%.4f"))
     print(f"{_name(table, key)}: done", flush=True)
+
+
+def _add_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Write a run's predictions as a column of the table's file, beside those of the other runs."""
+    molecules = predictions.iloc[:, :2].reset_index(drop=True)
+    wide = pd.read_csv(path) if path.exists() else molecules
+    if wide.iloc[:, :2].to_numpy().tolist() != molecules.to_numpy().tolist():
+        print(f"{path.name}: the test molecules or labels have changed; its other columns are dropped")
+        wide = molecules
+    wide = wide.assign(**{predictions.columns[2]: predictions.iloc[:, 2].to_numpy().round(4)})
+    write_atomically(path, wide.to_csv(index=False))
 
 
 def _columns(path: Path) -> list[str]:
     return list(pd.read_csv(path, nrows=0)) if path.exists() else []
 
 
-def _without(table: str, key: dict, others: bool = True) -> pd.DataFrame:
-    """The rows with another key, or those with this one."""
+def _rows(table: str, key: dict[str, Any], with_key: bool) -> pd.DataFrame:
+    """The rows with this key, or all the others; none where the table does not exist yet."""
     if not (RESULTS / f"{table}.csv").exists():
         return pd.DataFrame()
     rows = read(table)
     same = (rows[list(key)] == list(key.values())).all(axis=1)
-    return rows[~same if others else same]
+    return rows[same if with_key else ~same]
 
 
-def _name(table: str, key: dict) -> str:
+def _name(table: str, key: dict[str, Any]) -> str:
     return ", ".join([table, *(f"{name} {value}" for name, value in key.items())])
 
 
 def record(table: str) -> pd.DataFrame:
-    """Results of record, a row a variant: mean and standard deviation of the test RMSE over seeds, mean seconds."""
+    """Results of record, one row per variant.
+
+    Returns
+    -------
+    DataFrame
+        By variant: ``description``, number of ``seeds``, ``mean`` and standard deviation (``sd``) of the test RMSE over
+        seeds in logD, and mean ``seconds``.
+
+    Raises
+    ------
+    DataError
+        If the table was never made.
+    """
     summary = (
         read(table)
         .groupby(["variant", "description"], sort=False)
@@ -101,16 +141,35 @@ def record(table: str) -> pd.DataFrame:
 
 
 def record_difference(table: str, a: str, b: str, level: float = 0.95) -> Difference:
-    """Paired difference of two variants of a table, over test molecules and seeds; a seed is paired with itself."""
-    labels, (first, second) = _predictions(table, a, b)
-    if list(first) != list(second):
-        raise DataError(f"{a} has the seeds {list(first)} and {b} {list(second)}; `make results` makes what lacks")
-    return paired_difference(labels, first.to_numpy().T, second.to_numpy().T, level=level)
+    """Paired difference of two variants of a table, over test molecules and seeds; a seed is paired with itself.
+
+    ``level`` as in :func:`~molft_utils.evaluation.paired_difference`.
+
+    Raises
+    ------
+    DataError
+        If a variant is not on record, or the two have different seeds.
+    """
+    labels, (runs_a, runs_b) = _predictions(table, a, b)
+    if list(runs_a) != list(runs_b):
+        raise DataError(f"{a} has the seeds {list(runs_a)} and {b} {list(runs_b)}; `make results` makes the others")
+    return paired_difference(labels, runs_a.to_numpy().T, runs_b.to_numpy().T, level=level)
 
 
 def record_cells() -> pd.DataFrame:
-    """The grid's results of record, a row a cell: ``selection``, ``method``, and the mean ``rmse`` over seeds with its
-    95 % interval over test molecules and seeds, ``rmse_low`` to ``rmse_high``."""
+    """The grid's results of record, one row per cell.
+
+    Returns
+    -------
+    DataFrame
+        ``selection``, ``method``, the mean ``rmse`` over seeds in logD, and its 95 % interval over test molecules and
+        seeds, ``rmse_low`` to ``rmse_high``.
+
+    Raises
+    ------
+    DataError
+        If a cell is not on record.
+    """
     rows = []
     names = [f"{cell.selection}/{cell.method}" for cell in report_table3().itertuples()]
     labels, runs = _predictions("grid", *names)
@@ -122,12 +181,13 @@ def record_cells() -> pd.DataFrame:
 
 
 def _predictions(table: str, *names: str) -> tuple[pd.Series, list[pd.DataFrame]]:
-    """Test labels [n], and each variant's predictions by seed, ascending: frames [n, n_seeds]."""
+    """Test labels [n], and for each variant a frame of predictions [n, n_seeds], its seeds ascending."""
     wide = read(f"{table}_predictions")
     return wide["label"], [_runs(wide, table, name) for name in names]
 
 
 def _runs(wide: pd.DataFrame, table: str, name: str) -> pd.DataFrame:
+    """The predictions of one variant: a column per seed, named by the seed."""
     runs = wide.filter(regex=rf"^{re.escape(name)}/\d+$").rename(columns=lambda column: int(column.rpartition("/")[2]))
     if runs.empty:
         raise DataError(f"{table}_predictions.csv holds no run of {name!r}; `make results` makes it")

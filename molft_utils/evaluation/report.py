@@ -1,4 +1,4 @@
-"""What the report says, beside our figures."""
+"""The report's figures, and ours beside them."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,9 @@ import pandas as pd
 from ..files import DATA_FOLDER
 from .metrics import Scores
 
+#: The report's names of methods -> ours.
+_METHODS = {"Full Finetuning": "full", "Full Fine-tuning": "full", "BitFit": "bitfit", "LoRA": "lora", "IA3": "ia3"}
+
 
 def report() -> dict:
     """The report's tables, as ``data/report.json`` holds them."""
@@ -16,21 +19,18 @@ def report() -> dict:
 
 
 def report_table3() -> pd.DataFrame:
-    """The report's Table 3, a row a cell: ``selection``, ``method`` (by our names) and ``rmse`` on test, in logD."""
-    rows = {"No selection": "none", "Influence Method": "influence", "TS-DShapley": "ts-dshapley"}
+    """The report's Table 3, one row per cell: ``selection``, ``method`` (by our names) and test ``rmse`` in logD."""
+    selections = {"No selection": "none", "Influence Method": "influence", "TS-DShapley": "ts-dshapley"}
     return pd.DataFrame(
-        {"selection": rows[selection], "method": _METHODS[method], "rmse": rmse}
+        {"selection": selections[selection], "method": _METHODS[method], "rmse": rmse}
         for selection, row in report()["table3"]["rows"].items()
         for method, rmse in row.items()
     )
 
 
 def report_table4() -> pd.Series:
-    """The report's Table 4, minutes of training on a T4, by our names of methods."""
+    """The report's Table 4: minutes of training on a T4, by our names of methods."""
     return pd.Series(report()["table4"]["rows"], name="minutes").rename(index=_METHODS)
-
-
-_METHODS = {"Full Finetuning": "full", "Full Fine-tuning": "full", "BitFit": "bitfit", "LoRA": "lora", "IA3": "ia3"}
 
 
 def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
@@ -41,9 +41,14 @@ def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = N
     table
         A key of ``data/report.json``, for instance "table1".
     ours
-        Row name -> scores. Rows that the report lacks stay empty on its side; rows that we lack, on ours.
+        Row name -> scores. A row that only one side has stays empty on the other.
     column
-        Of a table with several columns, for instance "Full Finetuning" of table3.
+        The column to compare with where the table has several, for instance "Full Finetuning" of table3.
+
+    Returns
+    -------
+    DataFrame
+        One row per name: ``report``, ``ours`` and our ``95 % interval``, in logD.
     """
     theirs = report()[table]["rows"]
     if column is not None:

@@ -1,4 +1,6 @@
-"""What is run once and found again: stages, the pipeline of the notebooks, selections, the grid."""
+"""What runs once and is loaded afterwards: stages, the pipeline of the notebooks, selections, the grid."""
 
 from . import grid, pipeline, selection
 from .cost import seconds_a_step
+from .grading import graded
+from .stages import Kind, commit, inputs_of, run_stage

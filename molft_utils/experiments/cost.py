@@ -1,4 +1,4 @@
-"""What training costs: seconds a step, and peak memory."""
+"""What training costs: seconds per step, and peak memory."""
 
 import threading
 import time
@@ -15,7 +15,8 @@ from ..training import molecule_batches
 
 
 class PeakMemory:
-    """Context manager: ``megabytes`` is the GPU's peak allocation, or without one the peak of resident memory."""
+    """Context manager that measures peak memory, in ``megabytes``: the GPU's allocation where there is a GPU, else the
+    resident memory of the process, which a thread reads every ``interval`` seconds."""
 
     def __init__(self, interval: float = 0.1):
         self.interval, self.megabytes = interval, 0.0
@@ -46,24 +47,36 @@ def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFram
     """Seconds of a training step in full precision by fine-tuning method, all in one run.
 
     The cases take turns on the same batches of ``table``, so that a slow moment of the machine hits all of them. The
-    median over rounds counts; the first, which warms up, is left out.
+    result is the median over rounds; the first round, which warms up, is left out.
 
     Parameters
     ----------
     cases
         Name -> fine-tuning method and settings.
+    table
+        Molecules to train on: ``smiles`` and ``label`` (logD).
+    repeats
+        Number of rounds, the first included.
+
+    Returns
+    -------
+    Series
+        Name -> seconds per step.
     """
-    steps, batches = {}, []
+    prepared: dict[str, tuple[torch.nn.Module, torch.optim.Optimizer]] = {}
+    batches: list[dict] = []
     for name, (method, settings) in cases.items():
-        model = load_model(settings.checkpoint, head=settings.head).to(device())
-        model = apply_method(model, method, settings).train()
-        batches = batches or molecule_batches(model, table, settings.batch_size)[0]
-        steps[name] = model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
-    rounds = [{name: _seconds(*step, batches) for name, step in steps.items()} for _ in range(repeats)]
+        plain = load_model(settings.training.checkpoint, head=settings.regression.head)
+        plain.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the method's self from mypy
+        batches = batches or molecule_batches(plain, table, settings.regression.batch_size)[0]
+        model = apply_method(plain, method, settings).train()
+        prepared[name] = model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    rounds = [{name: _seconds(*pair, batches) for name, pair in prepared.items()} for _ in range(repeats)]
     return pd.DataFrame(rounds[1:]).median() / len(batches)
 
 
 def _seconds(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: list[dict]) -> float:
+    """Seconds of one training step on each batch."""
     began = time.perf_counter()
     for batch in batches:
         model(**batch).loss.backward()

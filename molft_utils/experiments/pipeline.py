@@ -1,14 +1,13 @@
 """The stages that several notebooks share: the split, the baseline, the MLM fine-tuning, and the model after it.
 
-Each stage is stored under its inputs (:mod:`molft_utils.experiments.stages`), so a model trained in one notebook is loaded in the
-next.
+Each stage is stored under its inputs (:mod:`molft_utils.experiments.stages`), so a model trained in one notebook is
+loaded in the next.
 """
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from importlib.metadata import version
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -16,26 +15,74 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from ..data import Split, baseline_predictions, load_lipophilicity, split, table_hash
-from ..files import DATA_FOLDER, file_hash, write_atomically
-from ..molformer import XL_REVISION, device, load_model, locate, quiet_transformers
-from ..peft_methods import apply_method, learning_rate, merged
-from ..profiles import ADAPTERS, DATA, MLM, REGRESSION, Settings
+from ..errors import StaleRunError
+from ..files import write_atomically
+from ..molformer import device, load_model, quiet_transformers
+from ..peft_methods import apply_method, merged, trainable
+from ..profiles import Settings
 from ..training import Fit, finetune, pretrain_mlm
-from . import stages
 from .cost import PeakMemory
+from .stages import Kind, Result, run_stage
+
+#: Trains in a folder, and returns the fit with the numbers of parameters: those that trained, and all.
+TrainIn = Callable[[Path, Settings], tuple[Fit, tuple[int, int]]]
+
+FINGERPRINTS = Kind("fingerprints", 1, ("data",))
+MLM = Kind("mlm", 1, ("data", "training", "mlm"))
+REGRESSION = Kind("regression", 1, ("data", "training", "regression"))
+AFTER_MLM = dataclasses.replace(REGRESSION, after=(MLM,))
+LORA_AFTER_MLM = dataclasses.replace(AFTER_MLM, groups=(*REGRESSION.groups, "lora"))
 
 
-@dataclasses.dataclass
-class StagedFit(Fit):
-    """A Fit that lies on disk: ``folder`` holds the model, ``reused`` says that it was made earlier.
+@dataclasses.dataclass(frozen=True)
+class StagedFit:
+    """A trained model on disk: ``folder`` holds it, ``reused`` says whether it was made earlier.
 
-    ``n_train`` molecules trained it; ``peak_memory`` (MB) is that of the process, or of the GPU where there is one.
+    The model itself is loaded at first use.
     """
 
-    folder: Path
-    reused: bool
-    n_train: int
-    peak_memory: float
+    result: Result
+    task: str
+    head: str
+
+    @property
+    def folder(self) -> Path:
+        return self.result.folder
+
+    @property
+    def reused(self) -> bool:
+        return self.result.reused
+
+    @property
+    def method(self) -> str:
+        """The fine-tuning method: one of :mod:`molft_utils.peft_methods`."""
+        return self.result.record["inputs"]["key"].get("method", "full")
+
+    @property
+    def n_train(self) -> int:
+        """Number of molecules that it was trained on."""
+        return self.result.record["n_train"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time."""
+        return self.result.record["seconds"]
+
+    @property
+    def peak_memory(self) -> float:
+        """Peak memory in MB: the GPU's where there is one, else the process's."""
+        return self.result.record["peak_memory"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch, as in :class:`~molft_utils.training.Fit`."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The trained model, in eval mode, on the GPU where there is one."""
+        model = load_model(self.folder, task=self.task, head=self.head)
+        return model.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the method's self from mypy
 
     @property
     def note(self) -> str:
@@ -45,117 +92,129 @@ class StagedFit(Fit):
 
 
 def tables(settings: Settings) -> Split:
-    """The split of the settings; with ``limit``, the first so many molecules of each part."""
-    parts = _whole(settings.split_method, settings.split_seed)
-    return Split(*(part.head(settings.limit).copy() for part in (parts.train, parts.validation, parts.test)))
+    """The split that the settings name; ``limit`` cuts each part to its first molecules."""
+    parts = _full_split(settings.data.split_method, settings.data.split_seed)
+    return Split(*(part.head(settings.data.limit).copy() for part in (parts.train, parts.validation, parts.test)))
 
 
 @lru_cache(maxsize=4)
-def _whole(method: str, seed: int) -> Split:
-    return split(load_lipophilicity(), method, seed)  # three seconds of checks
+def _full_split(method: str, seed: int) -> Split:
+    return split(load_lipophilicity(), method, seed)  # cached, as checking the data takes three seconds
 
 
 def baseline(settings: Settings) -> StagedFit:
     """Regression fine-tuning straight from the checkpoint."""
-    return _regression(settings, tables(settings).train, settings.checkpoint, {})
+    train = tables(settings).train
+
+    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
+        return _finetuned(given, given.training.checkpoint, train, "full", folder)
+
+    return _staged(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
 
 
 def mlm(settings: Settings) -> StagedFit:
     """Masked-language-model fine-tuning on the SMILES of the training and validation splits, as the report does.
 
-    No label and no test molecule takes part, and no epoch is chosen: the last one counts.
+    It sees no labels and no test molecules. No epoch is chosen: the model after the last one is kept.
     """
-
-    def fit(folder: Path) -> Fit:
-        set_seed(settings.seed)
-        model = load_model(settings.checkpoint, task="mlm")
-        return pretrain_mlm(model, smiles, settings, output_dir=folder)
-
     parts = tables(settings)
     smiles = [*parts.train["smiles"], *parts.validation["smiles"]]
-    return _staged("mlm", inputs_of(settings, MLM), fit, settings, "mlm", len(smiles))
+
+    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
+        set_seed(given.training.seed)
+        model = load_model(given.training.checkpoint, task="mlm")
+        return pretrain_mlm(model, smiles, given, output_dir=folder), trainable(model)
+
+    return _staged(MLM, settings, {}, fit, len(smiles), task="mlm")
 
 
 def after_mlm(settings: Settings, train: pd.DataFrame | None = None, method: str = "full") -> StagedFit:
-    """Regression fine-tuning from the encoder that :func:`mlm` made, on the training split or another table.
+    """Regression fine-tuning that starts from the encoder of :func:`mlm`.
 
-    ``method`` is one of :mod:`molft_utils.peft_methods`, with the learning rate that the settings give it; what it
-    trained is merged into the model that is kept.
+    Parameters
+    ----------
+    settings
+        The learning rate is the one that they give the method.
+    train
+        The training table, ``smiles`` and ``label`` (logD); None takes the training split.
+    method
+        One of :mod:`molft_utils.peft_methods`. LoRA and (IA)^3 are merged into the model that is kept.
     """
     start = mlm(settings)
-    train = tables(settings).train if train is None else train
-    inputs = {"start": start.folder.name}
-    if method != "full":
-        settings = settings.replace(learning_rate=learning_rate(method, settings))
-        inputs |= {"method": method, **(settings.pick(*ADAPTERS) if method == "lora" else {})}
-    return _regression(settings, train, start.folder, inputs, method)
+    table = tables(settings).train if train is None else train
+
+    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
+        return _finetuned(given, start.folder, table, method, folder)
+
+    key = {"train": table_hash(table), "method": method}
+    return _staged(fit_kind(method), settings.of_method(method), key, fit, len(table))
+
+
+def fit_kind(method: str) -> Kind:
+    """The kind of stage that :func:`after_mlm` runs for a method."""
+    return LORA_AFTER_MLM if method == "lora" else AFTER_MLM
 
 
 def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
-    """Test predictions of the models that set the bar, a column a model (:mod:`molft_utils.data.fingerprints`)."""
+    """Test predictions (logD) of the fingerprint models (:mod:`molft_utils.data.fingerprints`), a column per model."""
 
-    def compute(folder: Path) -> dict:
-        made = pd.DataFrame(baseline_predictions(tables(settings)))
-        write_atomically(folder / "predictions.csv", made.to_csv(index=False))
+    def compute(folder: Path, given: Settings) -> dict:
+        predictions = pd.DataFrame(baseline_predictions(tables(given)))
+        write_atomically(folder / "predictions.csv", predictions.to_csv(index=False))
         return {}
 
-    inputs = {name: value for name, value in inputs_of(settings, ()).items() if name != "weights"}
-    return pd.read_csv(stages.run_stage("fingerprints", inputs, compute).folder / "predictions.csv")
+    return pd.read_csv(run_stage(FINGERPRINTS, settings, {}, compute).folder / "predictions.csv")
 
 
 @torch.no_grad()
 def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
-    """The largest change of any weight between the start of :func:`baseline` and ``model``, in the weights' unit."""
-    set_seed(settings.seed)
-    start = dict(load_model(settings.checkpoint, head=settings.head).named_parameters())
+    """The largest absolute change of any weight from the start of :func:`baseline` to ``model``."""
+    set_seed(settings.training.seed)
+    start = dict(load_model(settings.training.checkpoint, head=settings.regression.head).named_parameters())
     return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())
 
 
-def describe(settings: Settings) -> dict:
-    """Everything a run of these settings depends on, for a result's record."""
-    return inputs_of(settings, {*REGRESSION, *MLM})
-
-
-def _regression(
-    settings: Settings, train: pd.DataFrame, start: str | Path, inputs: dict, method: str = "full"
-) -> StagedFit:
-    def fit(folder: Path) -> Fit:
-        set_seed(settings.seed)  # the head's initial weights
-        model = apply_method(load_model(start, head=settings.head), method, settings)
-        made = finetune(model, train, tables(settings).validation, settings, folder)
-        return dataclasses.replace(made, model=merged(made.model))
-
-    inputs = {**inputs_of(settings, REGRESSION), **inputs, "train": table_hash(train)}
-    return _staged("regression", inputs, fit, settings, "regression", len(train))
-
-
-def inputs_of(settings: Settings, fields: Iterable[str]) -> dict:
-    """What a stage depends on: the settings that it reads (``fields``), data, checkpoint and the package's version."""
-    values = settings.pick(*DATA, *fields)
-    name, _ = locate(settings.checkpoint)
-    weights = XL_REVISION if settings.checkpoint == "xl" else file_hash(Path(name) / "model.safetensors")
-    data = file_hash(DATA_FOLDER / "lipophilicity.csv")
-    if "checkpoint" in values:
-        values["checkpoint"] = Path(settings.checkpoint).name  # where a folder lies is no input; its weights are
-    return {**values, "weights": weights, "data": data, "molft": version("molft")}
+def _finetuned(
+    settings: Settings, start: str | Path, train: pd.DataFrame, method: str, folder: Path
+) -> tuple[Fit, tuple[int, int]]:
+    set_seed(settings.training.seed)  # the head starts with random weights
+    model = apply_method(load_model(start, head=settings.regression.head), method, settings)
+    counts = trainable(model)
+    fit = finetune(model, train, tables(settings).validation, settings, folder)
+    return dataclasses.replace(fit, model=merged(fit.model)), counts
 
 
 def _staged(
-    name: str, inputs: dict, fit: Callable[[Path], Fit], settings: Settings, task: str, n_train: int
+    kind: Kind,
+    settings: Settings,
+    key: dict,
+    fit: TrainIn,
+    n_train: int,
+    task: str = "regression",
 ) -> StagedFit:
-    def compute(folder: Path) -> dict:
-        with PeakMemory() as memory:
-            made = fit(folder / "training")
-        with quiet_transformers():
-            made.model.save_pretrained(folder)
-        write_atomically(folder / "history.csv", made.history.to_csv(index=False))
-        return {"seconds": made.seconds, "peak_memory": memory.megabytes}
+    """Train as a stage: what is kept is the model, its history and what the training cost."""
 
-    result = stages.run_stage(name, inputs, compute)
-    # The Trainer's checkpoints have done their work. Removed only now: a kill in the midst leaves the result whole, and
-    # the next load removes the rest.
+    def compute(folder: Path, given: Settings) -> dict:
+        with PeakMemory() as memory:
+            trained, (n_trained, n_total) = _resumed(fit, folder / "training", given)
+        with quiet_transformers():
+            trained.model.save_pretrained(str(folder))
+        write_atomically(folder / "history.csv", trained.history.to_csv(index=False))
+        costs = {"seconds": trained.seconds, "peak_memory": memory.megabytes}
+        return {**costs, "n_train": n_train, "trained": n_trained, "total": n_total}
+
+    result = run_stage(kind, settings, key, compute)
+    # The Trainer's checkpoints are no longer needed. They are removed only now: if the process is killed meanwhile, the
+    # result is whole, and the next load removes the rest.
     shutil.rmtree(result.folder / "training", ignore_errors=True)
-    record = result.record
-    model = load_model(result.folder, task=task, head=settings.head).to(device())
-    history = pd.read_csv(result.folder / "history.csv")
-    return StagedFit(model, history, record["seconds"], result.folder, result.reused, n_train, record["peak_memory"])
+    return StagedFit(result, task, settings.regression.head)
+
+
+def _resumed(fit: TrainIn, folder: Path, settings: Settings) -> tuple[Fit, tuple[int, int]]:
+    """Resume an interrupted run. One that does not fit is removed: the user did not choose this folder."""
+    try:
+        return fit(folder, settings)
+    except StaleRunError as error:
+        print(f"an interrupted run does not fit and starts again: {error}")
+        shutil.rmtree(folder)
+        return fit(folder, settings)

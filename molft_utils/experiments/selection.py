@@ -1,6 +1,6 @@
 """Choosing training data: the stages that score a secondary set, and the rules by which molecules are kept.
 
-The rules are the report's, and the controls that it lacks. They take the scored secondary table
+The rules are the report's, with controls added. A rule takes the scored secondary table
 (:class:`~molft_utils.influence.InfluenceResult`) and a seed.
 """
 
@@ -16,20 +16,26 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
-from ..data import load_secondary, table_hash
+from ..data import Split, load_secondary, table_hash
 from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, influence_scores
-from ..profiles import INFLUENCE, SHAPLEY, Settings
-from ..shapley import removal_curve, ts_dshapley
+from ..profiles import Settings
+from ..shapley import Values, removal_curve, ts_dshapley
 from ..training import embed
-from . import pipeline, stages
+from . import pipeline
+from .stages import Kind, Result, run_stage
 
+POOLED = Kind("pooled", 1)
+INFLUENCE = Kind("influence", 2, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
+SHAPLEY = Kind("shapley", 1, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
+
+#: How many molecules a rule that names a number keeps.
 N_CHOSEN = 100
 
-
+#: Name of a rule -> the rows that it keeps of a scored table.
 RULES: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
-    "none": lambda table, seed: table.iloc[:0],
+    "train alone": lambda table, seed: table.iloc[:0],
     "all": lambda table, seed: table.sort_index(),
     "all positive": lambda table, seed: table[table["score"] > 0],
     "top 100": lambda table, seed: table.nlargest(N_CHOSEN, "score"),
@@ -42,36 +48,46 @@ RULES: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
 def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
     """The molecules that a rule keeps, in the order of the secondary set.
 
+    Parameters
+    ----------
+    table
+        The secondary set, with the column ``score`` or ``dot_product`` where the rule reads it.
+    rule
+        A key of ``RULES``.
+    seed
+        For the rule that draws at random.
+
     Raises
     ------
     DataError
-        If the rule is unknown, or nothing is left by a rule that should keep something.
+        If the rule is unknown, or if it keeps nothing though it should keep something.
     """
     if rule not in RULES:
         raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
     chosen = RULES[rule](table, seed).sort_index()
-    if rule != "none" and not len(chosen):
+    if rule != "train alone" and not len(chosen):
         raise DataError(f"the rule {rule!r} keeps none of {len(table)} molecules; no score is positive")
     return chosen
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
-    """The secondary set (the repository's, or the CSV at ``path``); with ``limit``, its first so many molecules.
+    """The secondary set: the repository's, or the CSV at ``path``. The setting ``limit`` keeps only its first rows.
 
-    Warns where the repository's set is a leak: its labels come from a model of the training molecules of the random
-    split with seed 42, and another split tests on many of these.
+    Warns where the repository's set leaks: its labels come from a model of the training molecules of the random split
+    with seed 42, and other splits have many of these molecules in their test part.
     """
-    if path is None and (settings.split_method, settings.split_seed) != ("random", 42):
+    data = settings.data
+    if path is None and (data.split_method, data.split_seed) != ("random", 42):
         warnings.warn(
             "the secondary labels come from a model of the training molecules of the random split with seed 42; "
-            f"many are test molecules of split_method={settings.split_method!r}, split_seed={settings.split_seed}",
+            f"many are test molecules of split_method={data.split_method!r}, split_seed={data.split_seed}",
             stacklevel=2,
         )
-    return load_secondary(path).head(settings.limit)
+    return load_secondary(path).head(data.limit)
 
 
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
-    """The training split and, beneath it, molecules chosen from a secondary set."""
+    """The training split, followed by molecules chosen from a secondary set."""
     parts = [table[["smiles", "label"]] for table in (pipeline.tables(settings).train, chosen)]
     return pd.concat(parts, ignore_index=True)
 
@@ -79,9 +95,21 @@ def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
 def influence(
     settings: Settings, secondary: pd.DataFrame, target: str = "validation", parameters: str = "all"
 ) -> InfluenceResult:
-    """Scores of the secondary molecules under the model that was trained on the training split and all of them.
+    """Influence scores of the secondary molecules, by the model that was trained on the training split and all of them.
 
-    ``target`` names the split whose loss is to fall; "test" is the report's way, and a leak.
+    Parameters
+    ----------
+    secondary
+        The molecules to score: ``smiles``, ``label`` (logD).
+    target : {"validation", "test"}
+        The split whose loss should fall. "test" is the report's choice, and a leak.
+    parameters : {"all", "head"}
+        The parameters whose gradients are compared.
+
+    Raises
+    ------
+    DataError
+        For an unknown target.
     """
     if target not in ("validation", "test"):
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
@@ -89,48 +117,50 @@ def influence(
     start = pipeline.after_mlm(settings, train)
     secondary = secondary.reset_index(drop=True)  # the scores on disk are numbered from 0
 
-    def compute(folder: Path) -> dict:
-        tables = train, getattr(pipeline.tables(settings), target), secondary
-        pooled = [pooled_vectors(start, table) for table in tables] if parameters == "head" else None
-        found = influence_scores(start.model, *tables, settings, parameters, target, pooled)
-        solution = found.direction
-        save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
-        write_atomically(folder / "table.csv", found.table.to_csv())
-        write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
-        return {
-            "residual": solution.residual,
-            "scale": solution.scale if solution.scale == solution.scale else None,  # JSON knows no nan
-            "n_products": solution.n_products,
-            "seconds": found.seconds,
-        }
+    def compute(folder: Path, given: Settings) -> dict:
+        parts = train, getattr(pipeline.tables(given), target), secondary
+        pooled = [pooled_vectors(start, table) for table in parts] if parameters == "head" else None
+        scored = influence_scores(start.model, *parts, given, parameters, target, pooled)
+        return _write_influence(scored, folder)
 
-    inputs = {
-        **pipeline.inputs_of(settings, INFLUENCE),
-        "start": start.folder.name,
-        "target": target,
-        "parameters": parameters,
-    }
-    done = stages.run_stage("influence", {**inputs, "candidates": table_hash(secondary)}, compute)
-    return _influence_from(done, secondary, target)
+    key = {"train": table_hash(train), "candidates": table_hash(secondary), "target": target, "parameters": parameters}
+    return _influence_from(run_stage(INFLUENCE, settings, key, compute), secondary, target)
 
 
 def pooled_vectors(fit: pipeline.StagedFit, table: pd.DataFrame) -> np.ndarray:
-    """Pooled vectors [n, d] of a table's molecules by a trained model, computed once and kept as a stage."""
+    """Pooled vectors [n, d] that a trained model gives a table's molecules, computed once and kept as a stage."""
 
-    def compute(folder: Path) -> dict:
+    def compute(folder: Path, given: Settings) -> dict:
         save_file({"pooled": torch.from_numpy(embed(fit.model, table["smiles"]))}, folder / "pooled.safetensors")
         return {}
 
-    done = stages.run_stage("pooled", {"start": fit.folder.name, "table": table_hash(table)}, compute)
-    return load_file(done.folder / "pooled.safetensors")["pooled"].numpy()
+    result = run_stage(POOLED, None, {"model": fit.folder.name, "table": table_hash(table)}, compute)
+    return load_file(result.folder / "pooled.safetensors")["pooled"].numpy()
 
 
-def _influence_from(done: stages.Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
-    table = pd.read_csv(done.folder / "table.csv", index_col=0)
-    direction = load_file(done.folder / "direction.safetensors")
-    history, record = pd.read_csv(done.folder / "history.csv"), done.record
+def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
+    """Write scores, direction and history into a stage's folder; :func:`_influence_from` reads them."""
+    solution = scored.direction
+    save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
+    write_atomically(folder / "table.csv", scored.table.to_csv())
+    write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
+    return {
+        "residual": solution.residual,
+        "scale": solution.scale if solution.scale == solution.scale else None,  # JSON has no nan
+        "n_products": solution.n_products,
+        "n_overhead": solution.n_overhead,
+        "seconds": scored.seconds,
+    }
+
+
+def _influence_from(result: Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
+    table = pd.read_csv(result.folder / "table.csv", index_col=0)
+    direction = load_file(result.folder / "direction.safetensors")
+    history, record = pd.read_csv(result.folder / "history.csv"), result.record
     scale = float("nan") if record["scale"] is None else record["scale"]
-    solution = InverseHVP(direction, record["residual"], scale, record["n_products"], history)
+    solution = InverseHVP(
+        direction, record["residual"], scale, record["n_products"], history, n_overhead=record["n_overhead"]
+    )
     scores = torch.tensor(table["score"].loc[secondary.index].to_numpy())
     return InfluenceResult(scores, solution, table, target, record["seconds"])
 
@@ -139,8 +169,8 @@ def _influence_from(done: stages.Result, secondary: pd.DataFrame, target: str) -
 class SourceData:
     """What the source model of TS-DShapley learns from: standardised representations and labels.
 
-    Rows of ``X`` are the training split and beneath it the secondary set. The validation split is cut in two halves:
-    ``value`` makes the values, ``choice`` says how many molecules to drop.
+    The rows of ``X`` [n, d] and ``y`` [n] are the training split, followed by the secondary set. The validation split
+    is cut in two halves: the values are computed on ``value``, and ``choice`` decides how many molecules to drop.
     """
 
     X: np.ndarray
@@ -153,9 +183,13 @@ class SourceData:
 
 @dataclasses.dataclass(frozen=True)
 class ShapleyResult:
-    """Values of the training split and the secondary set (``table``: ``value``, ``standard_error``, ``secondary``, in
-    the order of training), the removal ``curve`` with its ``optimum``, the number of molecules that are dropped
-    (``n_drop``: the optimum, but at least the share that the settings ask for), and how the sampling went."""
+    """TS-DShapley values, and how many molecules they drop.
+
+    ``table`` holds the training split and the secondary set in the order of training, with ``value``,
+    ``standard_error`` and ``secondary``. ``curve`` is the removal curve and ``optimum`` its best number of molecules to
+    drop; ``n_drop`` are dropped: the optimum, but at least the share that the settings ask for. ``split_half`` (a rank
+    correlation), ``kind``, ``stopped`` and ``seconds`` describe the sampling.
+    """
 
     table: pd.DataFrame
     curve: pd.DataFrame
@@ -171,11 +205,11 @@ class ShapleyResult:
         return self.table.drop(self.table["value"].nsmallest(self.n_drop).index)
 
     def kept_without_highest(self) -> pd.DataFrame:
-        """The opposite: without as many of highest value."""
+        """The opposite: the training table without the ``n_drop`` molecules of highest value."""
         return self.table.drop(self.table["value"].nlargest(self.n_drop).index)
 
     def kept_at_random(self, seed: int) -> pd.DataFrame:
-        """The control: as many molecules dropped at random."""
+        """The control: the training table without ``n_drop`` molecules drawn at random."""
         return self.table.drop(self.table.sample(self.n_drop, random_state=seed).index)
 
     def __str__(self) -> str:
@@ -187,45 +221,44 @@ class ShapleyResult:
 
 
 def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
-    """Representations by the model that was trained on the training split and the whole secondary set."""
-    parts, train = pipeline.tables(settings), with_secondary(settings, secondary)
-    fit = pipeline.after_mlm(settings, train)
+    """Representations and labels, by the model that was trained on the training split and the whole secondary set."""
+    train = with_secondary(settings, secondary)
+    return _source_data(pipeline.after_mlm(settings, train), pipeline.tables(settings), train, settings.data.split_seed)
+
+
+def _source_data(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
     n_train = len(parts.train)
     vectors = pooled_vectors(fit, train)
     scaler = StandardScaler().fit(vectors[:n_train])
     mean, std = parts.train["label"].mean(), parts.train["label"].std(ddof=0)
     X_val, y_val = scaler.transform(pooled_vectors(fit, parts.validation)), parts.validation["label"].to_numpy()
-    order = np.random.default_rng(settings.split_seed).permutation(len(y_val))
-    value, choice = np.array_split(order, 2)
+    order = np.random.default_rng(split_seed).permutation(len(y_val))
+    value_rows, choice_rows = np.array_split(order, 2)
     y, y_val = ((labels - mean) / std for labels in (train["label"].to_numpy(), y_val))
-    return SourceData(scaler.transform(vectors), y, X_val[value], y_val[value], X_val[choice], y_val[choice])
+    halves = X_val[value_rows], y_val[value_rows], X_val[choice_rows], y_val[choice_rows]
+    return SourceData(scaler.transform(vectors), y, *halves)
 
 
 def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> ShapleyResult:
-    """TS-DShapley values of the training split and the secondary set, and how many molecules to drop."""
-    train = with_secondary(settings, secondary)
-    start = pipeline.after_mlm(settings, train)
+    """TS-DShapley values of the training split and the secondary set, and how many molecules to drop.
 
-    def compute(folder: Path) -> dict:
-        began, data = time.perf_counter(), source_data(settings, secondary)
-        values = ts_dshapley(
-            data.X,
-            data.y,
-            data.X_value,
-            data.y_value,
-            n_chains=settings.shapley_chains,
-            subset_size=settings.shapley_subset,
-            n_permutations=settings.shapley_permutations,
-            alpha=settings.shapley_alpha,
-            skip=settings.shapley_skip,
-            target=settings.shapley_target,
-            seed=settings.seed,
-            n_jobs=n_jobs,
-        )
-        alpha = settings.shapley_alpha
-        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=alpha)
-        made = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
-        write_atomically(folder / "values.csv", made.to_csv(index=False))
+    Parameters
+    ----------
+    secondary
+        The molecules beside the training split: ``smiles``, ``label`` (logD).
+    n_jobs
+        Number of chains that are sampled at the same time (joblib).
+    """
+    train = with_secondary(settings, secondary)
+    fit = pipeline.after_mlm(settings, train)
+
+    def compute(folder: Path, given: Settings) -> dict:
+        began = time.perf_counter()
+        data = _source_data(fit, pipeline.tables(given), train, given.data.split_seed)
+        values = _values_of(data, given, n_jobs)
+        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=given.shapley.alpha)
+        columns = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
+        write_atomically(folder / "values.csv", columns.to_csv(index=False))
         write_atomically(folder / "curve.csv", curve.to_csv(index=False))
         return {
             "optimum": curve.attrs["optimum"],
@@ -235,12 +268,33 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
             "seconds": time.perf_counter() - began,
         }
 
-    inputs = {**pipeline.inputs_of(settings, SHAPLEY), "start": start.folder.name}
-    done = stages.run_stage("shapley", inputs, compute)
-    table = pd.concat([train, pd.read_csv(done.folder / "values.csv")], axis=1)
+    key = {"train": table_hash(train), "n_secondary": len(secondary)}
+    return _shapley_from(run_stage(SHAPLEY, settings, key, compute), settings.shapley.drop, train, secondary)
+
+
+def _values_of(data: SourceData, settings: Settings, n_jobs: int) -> Values:
+    group = settings.shapley
+    return ts_dshapley(
+        data.X,
+        data.y,
+        data.X_value,
+        data.y_value,
+        n_chains=group.chains,
+        subset_size=group.subset,
+        n_permutations=group.permutations,
+        alpha=group.alpha,
+        skip=group.skip,
+        target=group.target,
+        seed=settings.training.seed,
+        n_jobs=n_jobs,
+    )
+
+
+def _shapley_from(result: Result, drop: float, train: pd.DataFrame, secondary: pd.DataFrame) -> ShapleyResult:
+    table = pd.concat([train, pd.read_csv(result.folder / "values.csv")], axis=1)
     table["secondary"] = np.arange(len(table)) >= len(table) - len(secondary)
     if "corrupted" in secondary:
         table["corrupted"] = np.append(np.zeros(len(table) - len(secondary), bool), secondary["corrupted"])
-    told = {name: done.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
-    told["n_drop"] = max(told["optimum"], round(settings.shapley_drop * len(table)))
-    return ShapleyResult(table, pd.read_csv(done.folder / "curve.csv"), **told)
+    recorded = {name: result.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
+    n_drop = max(recorded["optimum"], round(drop * len(table)))
+    return ShapleyResult(table, pd.read_csv(result.folder / "curve.csv"), n_drop=n_drop, **recorded)

@@ -1,99 +1,206 @@
-"""A stage is a pure function of its inputs whose result lies on disk: run once, free ever after.
+"""A stage is a pure function of its inputs whose result is kept on disk: it runs once, and is loaded afterwards.
 
-A result's folder is named after a fingerprint of the inputs. While a stage works, its folder has a ``.partial``
-ending, and what it finds there from an interrupted run it may use; when it is done the folder is renamed in one step,
-so a result is either whole or absent.
+A result's folder is named after a fingerprint of the inputs. While a stage works, the name of its folder ends in
+``.partial``, and the stage may use what an interrupted run left there. When it is done the folder is renamed in one
+step, so a result is either whole or absent.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from ..errors import CheckpointError
-from ..files import ROOT, write_atomically
+from ..files import DATA_FOLDER, ROOT, file_hash, stages_folder, write_atomically
+from ..inputs import changes, fingerprint
+from ..molformer import checkpoint_hash, device
+from ..profiles import Settings
+from ..training import resolved_precision
 
-STAGES = Path(os.environ.get("MOLFT_STAGES", ROOT / "runs" / "stages"))
+#: Libraries whose versions are among a stage's inputs.
+LIBRARIES = ("torch", "transformers", "peft", "rdkit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of stage: the version of its code, the groups of settings that it reads, the kinds that it starts from.
+
+    ``version`` stands for the code. Raise it when the code gives another outcome; a test compares a tiny run with its
+    stored outcome, and fails until this is done.
+    """
+
+    name: str
+    version: int
+    groups: tuple[str, ...] = ()
+    after: tuple["Kind", ...] = ()
+
+    def all(self) -> Iterator["Kind"]:
+        """This kind and all that it starts from."""
+        yield self
+        for kind in self.after:
+            yield from kind.all()
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Where a stage's files lie, the record it left, and whether it was there already."""
+    """A stage's ``folder``, the ``record`` that it wrote there, and whether it was there already (``reused``)."""
 
     folder: Path
     record: dict
     reused: bool
 
 
-def fingerprint(inputs: dict) -> str:
-    """Sixteen hexadecimal digits that change whenever an input does."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+_redirected: ContextVar[Path | None] = ContextVar("stages", default=None)
 
 
-def place(name: str, inputs: dict, folder: Path | None = None) -> Path:
-    """The folder of a stage's result, whether it is there or not."""
-    return (folder or STAGES) / f"{name}-{fingerprint(inputs)}"
+def current_folder() -> Path:
+    """Where results are kept: the folder of :func:`in_folder`, else ``MOLFT_STAGES``, else ``runs/stages``."""
+    return _redirected.get() or stages_folder()
+
+
+@contextmanager
+def in_folder(folder: Path) -> Iterator[None]:
+    """Keep results in another folder. A worker process does not see this: pass the folder along with its task."""
+    token = _redirected.set(folder)
+    try:
+        yield
+    finally:
+        _redirected.reset(token)
+
+
+def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
+    """What results of these kinds depend on, as JSON: settings, data, checkpoint, code, libraries, device."""
+    all_kinds = [earlier for kind in kinds for earlier in kind.all()]
+    inputs: dict[str, Any] = {
+        "stages": {kind.name: kind.version for kind in all_kinds},
+        "libraries": {name: version(name).partition("+")[0] for name in LIBRARIES},
+        "device": device().type,
+    }
+    for group in sorted({group for kind in all_kinds for group in kind.groups}):
+        inputs[group] = dataclasses.asdict(getattr(settings, group))
+    if "data" in inputs:
+        inputs["lipophilicity"] = file_hash(DATA_FOLDER / "lipophilicity.csv")
+    if settings is not None and "training" in inputs:
+        checkpoint = settings.training.checkpoint
+        inputs["training"]["precision"] = resolved_precision(settings.training.precision)
+        # The input is what a folder holds, not where it lies.
+        inputs["training"]["checkpoint"] = checkpoint if checkpoint in ("mini", "xl") else "a folder"
+        inputs["checkpoint"] = checkpoint_hash(checkpoint)
+    return inputs
 
 
 def run_stage(
-    name: str,
-    inputs: dict,
-    compute: Callable[[Path], dict],
-    folder: Path | None = None,
+    kind: Kind,
+    settings: Settings | None,
+    key: Mapping[str, Any],
+    compute: Callable[[Path, Any], dict],
     is_whole: Callable[[Path, dict], bool] | None = None,
 ) -> Result:
-    """Return the result of ``compute(folder)``, running it only where it is not on disk.
+    """Return the result of ``compute(folder, settings)``, and run it only if the result is not on disk.
 
     Parameters
     ----------
-    name
-        Becomes part of the folder's name.
-    inputs
-        Everything the result depends on, as JSON: settings, hashes of files, versions.
+    kind, settings
+        ``compute`` gets only the kind's groups of the settings: it cannot read what is not in the fingerprint. It gets
+        None where ``settings`` is None.
+    key
+        What is asked for, as JSON: hashes of tables, a method's name. If an earlier result has the same key but other
+        inputs, a message says what changed.
     compute
-        Writes its files into the folder it is given and returns a record (JSON) of what it found. It is called with
-        what an interrupted run left in that folder.
+        Writes its files into the folder that it gets, which may hold files of an interrupted run, and returns a record
+        (JSON) of what it found.
     is_whole
-        Looks at a finished result's folder and record. With it, a damaged result is reported and computed again.
+        Checks a finished result, given its folder and record. A damaged result is then reported and computed again.
 
     Raises
     ------
     CheckpointError
         If a finished result is damaged; the message names the folder to delete.
     """
-    where = place(name, inputs, folder)
-    where.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{where}.lock"):  # a second process waits, and finds the result
-        if where.exists():
-            if is_whole is None or _passes(where, is_whole):
-                return Result(where, _read_record(where), reused=True)
-            print(f"the result {where.name} is damaged; computing it again")
-            shutil.rmtree(where)
-        partial = where.with_name(where.name + ".partial")
-        partial.mkdir(exist_ok=True)
-        began = time.perf_counter()
-        record = compute(partial)
-        record = {"inputs": inputs, "stage_seconds": round(time.perf_counter() - began, 1), **record}
-        write_atomically(partial / "record.json", json.dumps(record, indent=1))
-        os.replace(partial, where)
-        return Result(where, record, reused=False)
+    if settings is not None and "training" in kind.groups:
+        key = {**key, "seed": settings.training.seed}
+    inputs = {**inputs_of(settings, kind), "key": dict(key)}
+    folder = current_folder() / f"{kind.name}-{fingerprint(inputs)}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # a second process waits, and finds the result
+        if folder.exists():
+            if is_whole is None or _passes(folder, is_whole):
+                return Result(folder, read_record(folder), reused=True)
+            print(f"the result {folder.name} is damaged; computing it again")
+            shutil.rmtree(folder)
+        else:
+            _print_what_changed(kind, inputs)
+        given = None if settings is None else settings.only(*kind.groups)
+        return Result(folder, _compute_into(folder, inputs, lambda partial: compute(partial, given)), reused=False)
 
 
-def _passes(place: Path, is_whole: Callable[[Path, dict], bool]) -> bool:
+def _compute_into(folder: Path, inputs: dict, compute: Callable[[Path], dict]) -> dict:
+    """Compute a result in a partial folder, rename this when it is done, and return the record."""
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(exist_ok=True)
+    began = time.perf_counter()
+    found = compute(partial)
+    seconds = round(time.perf_counter() - began, 1)
+    record = {"inputs": inputs, "commit": commit(), "stage_seconds": seconds, **found}
+    write_atomically(partial / "record.json", json.dumps(record, indent=1))
+    os.replace(partial, folder)
+    return record
+
+
+def read_record(folder: Path) -> dict:
+    """The record of a finished result.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing or damaged.
+    """
     try:
-        return is_whole(place, _read_record(place))
+        return json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"the stage result {folder} is damaged ({error}); delete this folder") from error
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The commit of the code that runs, with ``-dirty`` if files have changed since; None outside a checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _passes(folder: Path, is_whole: Callable[[Path, dict], bool]) -> bool:
+    try:
+        return is_whole(folder, read_record(folder))
     except CheckpointError:
         return False
 
 
-def _read_record(place: Path) -> dict:
-    try:
-        return json.loads((place / "record.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"the stage result {place} is damaged ({error}); delete this folder") from error
+def _print_what_changed(kind: Kind, inputs: dict) -> None:
+    """Say why a stage runs although there is a result with the same key: what differs from the nearest such result."""
+    differing: list[list[str]] = []
+    for path in current_folder().glob(f"{kind.name}-*/record.json"):
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        except (OSError, KeyError, json.JSONDecodeError):
+            continue
+        if known.get("key") == inputs["key"] and set(known["stages"]) == set(inputs["stages"]):
+            differing.append(changes(known, inputs))
+    if differing:
+        nearest = min(differing, key=len)
+        # On the error stream: a reader who tries a setting sees it, but a committed page does not keep it.
+        print(f"{kind.name}: made again, as this changed: {'; '.join(nearest)}", file=sys.stderr)

@@ -1,24 +1,19 @@
 """Gradients, exact Hessian products, and the damped Hessian of a mean loss."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .lanczos import largest_eigenvalue
+
+#: Tensors by name: parameters, or a direction among them.
 Params = dict[str, Tensor]
 
 
+#: ``loss(params, batch) -> Tensor [n]``: one value a molecule.
 Loss = Callable[[Params, Any], Tensor]
-
-
-#: Power iterations for the largest eigenvalue; they stop earlier once it moves by less than 1 %.
-POWER_ITERATIONS = 30
-
-
-#: Batches on which the largest eigenvalue is found.
-SUBSET = 4
 
 
 def gradient(loss: Loss, params: Params, batches: Sequence) -> Params:
@@ -48,15 +43,20 @@ def hvp(loss: Loss, params: Params, batch: Any, vector: Params) -> Params:
 
 
 class _Hessian:
-    """Products with H + damping I on flat vectors [p]; H is that of the mean loss over the molecules of all batches."""
+    """Products with H + damping I on flat vectors [p]; H is that of the mean loss over the molecules of all batches.
+
+    ``n_products`` counts the products on single batches.
+    """
 
     def __init__(self, loss: Loss, params: Params, batches: Sequence, damping: float):
         self.loss, self.params, self.batches, self.damping = loss, params, batches, damping
         with torch.no_grad():
             sizes = torch.tensor([len(loss(params, batch)) for batch in batches], dtype=torch.float64)
         self.weights = (sizes / sizes.mean()).tolist()  # the last batch is smaller, and counts for less
+        self.n_products = 0
 
     def undamped(self, i: int, x: Tensor) -> Tensor:
+        self.n_products += 1
         return self.weights[i] * _flatten(hvp(self.loss, self.params, self.batches[i], _like(x, self.params)))
 
     def on_batch(self, i: int, x: Tensor) -> Tensor:
@@ -64,32 +64,27 @@ class _Hessian:
 
     def on(self, indices: Sequence[int], x: Tensor) -> Tensor:
         """Averaged over some batches."""
-        return sum(self.undamped(i, x) for i in indices) / len(indices) + self.damping * x
+        total = torch.zeros_like(x)
+        for i in indices:
+            total += self.undamped(i, x)
+        return total / len(indices) + self.damping * x
 
-    def largest_eigenvalue(self, seed: int) -> float:
-        """Of H + damping I in size, on ``SUBSET`` batches, by power iteration.
+    def largest_eigenvalue(self, v: Tensor, n_steps: int, n_batches: int, seed: int) -> float:
+        """Size of the largest eigenvalue of H, plus the damping, by ``n_steps`` Lanczos steps on ``n_batches``.
 
-        The iteration runs on H alone: a random start in a million dimensions is so nearly orthogonal to the leading
-        eigenvectors that the damping would hide them, and the iteration would seem to have converged at once.
+        The steps are taken with H alone: the damping would hide its eigenvalues. They start from v, which leans
+        towards the leading eigenvectors as gradients do, plus a random vector, in case that v does not.
         """
         # Drawn in float64 on the CPU, so that the start does not depend on device or precision.
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(sum(p.numel() for p in self.params.values()), generator=generator, dtype=torch.float64)
-        x, value = x.to(next(iter(self.params.values()))), 0.0
-        for _ in range(POWER_ITERATIONS):
-            x = x / x.norm()
-            x = self.on(self._spread(SUBSET), x) - self.damping * x
-            previous, value = value, float(x.norm())
-            if abs(value - previous) <= 0.01 * value:
-                break
-        return value + self.damping
+        noise = torch.randn(len(v), generator=generator, dtype=torch.float64).to(v)
+        indices, start = self._spread(n_batches), v / v.norm() + noise / noise.norm()
+        found = largest_eigenvalue(lambda x: self.on(indices, x) - self.damping * x, start, n_steps)
+        return found + self.damping
 
-    def residual(self, s: Tensor, v: Tensor) -> float:
-        """||(H + damping I) s - v|| / ||v||, on all batches: a few would mostly show how these differ from the rest."""
-        return float((self.on(range(len(self.batches)), s) - v).norm() / v.norm())
-
-    def _spread(self, at_most: int) -> range:
-        return range(0, len(self.batches), math.ceil(len(self.batches) / at_most))
+    def _spread(self, n_batches: int) -> list[int]:
+        """Numbers of batches at even distances: the middle of each of ``n_batches`` parts."""
+        return [(2 * i + 1) * len(self.batches) // (2 * n_batches) for i in range(n_batches)]
 
 
 def _tracked(params: Params) -> Params:

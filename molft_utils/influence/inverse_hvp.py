@@ -18,15 +18,30 @@ from tqdm.auto import tqdm
 
 from ..errors import DataError, DivergenceError
 from .curvature import Loss, Params, _flatten, _Hessian, _like
+from .overhead import plan_overhead, windows
+from .residual import Window, estimated_residual, residual
 
 
 @dataclasses.dataclass(frozen=True)
 class InverseHVP:
     """An estimate of s = (H + damping I)^-1 v.
 
-    ``residual`` is ||(H + damping I) s - v|| / ||v|| on all batches (0: solved; 1: no better than s = 0); ``scale`` is
-    LiSSA's (nan for conjugate gradients); ``n_products`` counts Hessian products on single batches, those for the
-    scale and the residual left out; ``history`` has the columns ``n_products`` and ``residual``.
+    Attributes
+    ----------
+    direction
+        The solution s, by the parameters' names.
+    residual
+        ||(H + damping I) s - v|| / ||v|| (0: solved; 1: no better than s = 0). From conjugate gradients it is exact.
+        From LiSSA it is an estimate where the depth does not pay for a product on every batch, and one that errs
+        towards too large (:func:`~molft_utils.influence.residual.estimated_residual` has the measured error).
+    scale
+        LiSSA's scale; nan from conjugate gradients.
+    n_products
+        Hessian products on single batches that went into the solution.
+    history
+        Columns ``n_products`` and ``residual``: what each look at the residual showed.
+    n_overhead
+        Further products on single batches, for the scale and the looks.
     """
 
     direction: Params
@@ -34,6 +49,7 @@ class InverseHVP:
     scale: float
     n_products: int
     history: pd.DataFrame
+    n_overhead: int = 0
 
 
 def lissa(
@@ -54,23 +70,28 @@ def lissa(
     The batches come in shuffled epochs, and the last iterates are averaged: at an equal number of products both
     together bring the error down about eightfold against batches drawn at random and the last iterate.
 
+    Scale and residual are estimated, with at most half as many products as go into the solution (for a depth of 20
+    or more): see :mod:`~molft_utils.influence.overhead`.
+
     Parameters
     ----------
     damping
         Added to the Hessian as it is, never multiplied by the scale. It must exceed the size of the most negative
         eigenvalue.
     scale
-        Must exceed half the largest eigenvalue. None: one and a half times that, by power iteration on a fixed
-        subset, printed.
+        Must exceed half the largest eigenvalue. None: one and a half times the largest eigenvalue, found by Lanczos
+        steps on up to four batches, printed.
     depth
         Number of Hessian products. What is left of the start decays as (1 - smallest eigenvalue / scale)^depth.
     average
         Share of the iterates, the last ones, that is averaged.
     tolerance
-        Stop once the residual is below. It is looked at after depth, depth (1 - average), depth (1 - average)^2 ...
-        products, as far as half of the depth pays for it.
+        Stop once a look shows a residual of at most this. The looks come after depth, depth (1 - average),
+        depth (1 - average)^2 ... products: three of them or more, from a depth of 40 on. Most are estimates, as
+        ``residual`` is, and so is where the run stops.
     seed
-        Of the order of the batches and the start of the power iteration: the same seed gives the same bits.
+        Fixes the order of the batches, which of them a look sees, and the start of the Lanczos steps: the same seed
+        gives the same bits.
 
     Raises
     ------
@@ -82,27 +103,41 @@ def lissa(
     _check(batches, vector, damping, depth)
     if not 0 < average < 1:
         raise DataError(f"average is {average}; it is a share of the iterates, above 0 and below 1")
-    hessian = _Hessian(loss, params, batches, damping)
+    hessian, v = _Hessian(loss, params, batches, damping), _flatten(vector)
+    overhead = plan_overhead(depth, average, len(batches), scale_given=scale is not None)
     if scale is None:
-        scale = 1.5 * hessian.largest_eigenvalue(seed)
+        scale = 1.5 * hessian.largest_eigenvalue(v, overhead.scale_steps, overhead.scale_batches, seed)
         print(f"LiSSA: scale {scale:.3g}, one and a half times the largest eigenvalue")
-    v = _flatten(vector)
-    h, total, start, rows = v.clone(), torch.zeros_like(v), 0, []
-    windows, order = _windows(depth, average), _epochs(len(batches), seed)
-    # A residual costs a product on every batch: look as often as half of the depth pays for, and at the end.
-    looks = windows[-max(1, depth // (2 * len(batches))) :]
-    for t in tqdm(range(1, depth + 1), desc="LiSSA", unit="product", leave=False):
+    rows, samples = [], torch.Generator().manual_seed(seed + 1)  # seed itself makes the order of the batches
+    for window in _averages(hessian, v, scale, windows(depth, average), seed):
+        n_seen = overhead.looks.get(window.end)
+        if n_seen is None:
+            continue
+        rows.append((window.end, _look(hessian, window, v, n_seen, samples)))
+        if tolerance is not None and rows[-1][1] <= tolerance:
+            break
+    return _result(window.s, params, rows, float(scale), window.end, hessian)
+
+
+def _averages(hessian: _Hessian, v: Tensor, scale: float, ends: list[int], seed: int) -> Iterator[Window]:
+    """The recursion, told at the end of each window."""
+    h, order, start = v.clone(), _epochs(len(hessian.batches), seed), 0
+    total, h_start = torch.zeros_like(v), h
+    for t in tqdm(range(1, ends[-1] + 1), desc="LiSSA", unit="product", leave=False):
         h = v + h - hessian.on_batch(next(order), h) / scale
-        _require_bounded(h, v, scale, damping, t)
+        _require_bounded(h, v, scale, hessian.damping, t)
         total += h
-        if t in windows:
-            s = total / (t - start) / scale
-            total, start = torch.zeros_like(v), t
-        if t in looks:
-            rows.append((t, hessian.residual(s, v)))
-            if tolerance is not None and rows[-1][1] <= tolerance:
-                break
-    return _result(s, params, rows, float(scale), t)
+        if t in ends:
+            yield Window(start, t, total / (t - start) / scale, (h - h_start) / (t - start))
+            total, h_start, start = torch.zeros_like(v), h, t
+
+
+def _look(hessian: _Hessian, window: Window, v: Tensor, n_seen: int, samples: torch.Generator) -> float:
+    """The residual: exact where all batches are to be seen, else estimated on some that are drawn for this look."""
+    n = len(hessian.batches)
+    if n_seen == n:
+        return residual(hessian, window.s, v)
+    return estimated_residual(hessian, window, v, torch.randperm(n, generator=samples)[:n_seen].tolist())
 
 
 def conjugate_gradient(
@@ -144,24 +179,15 @@ def conjugate_gradient(
         rows.append((t * len(batches), float(r.norm() / v.norm())))
         if rows[-1][1] <= tolerance:
             break
-    rows[-1] = rows[-1][0], hessian.residual(s, v)  # the recurrence's own drifts with rounding
-    return _result(s, params, rows, math.nan, t * len(batches))
+    rows[-1] = rows[-1][0], residual(hessian, s, v)  # the recurrence's own drifts with rounding
+    return _result(s, params, rows, math.nan, t * len(batches), hessian)
 
 
 def _epochs(n_batches: int, seed: int) -> Iterator[int]:
-    """Numbers of batches, every one once in each epoch, in a new order each time."""
+    """Numbers of batches, each once an epoch, in a new order each time."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(n_batches, generator=generator).tolist()
-
-
-def _windows(depth: int, average: float) -> list[int]:
-    """Where an average over the last share of the iterates ends: ..., depth (1 - average), depth."""
-    ends, t = [], float(depth)
-    while t >= 1:
-        ends.append(round(t))
-        t *= 1 - average
-    return sorted(set(ends))
 
 
 def _require_bounded(h: Tensor, v: Tensor, scale: float, damping: float, t: int) -> None:
@@ -185,6 +211,9 @@ def _check(batches: Sequence, vector: Params, damping: float, depth: int) -> Non
         raise DataError("the target's gradient is zero or not finite: there is no direction to solve for")
 
 
-def _result(s: Tensor, params: Params, rows: list[tuple], scale: float, n_products: int) -> InverseHVP:
+def _result(
+    s: Tensor, params: Params, rows: list[tuple], scale: float, n_products: int, hessian: _Hessian
+) -> InverseHVP:
     history = pd.DataFrame(rows, columns=["n_products", "residual"])
-    return InverseHVP(_like(s, params), rows[-1][1], scale, n_products, history)
+    n_overhead = hessian.n_products - n_products
+    return InverseHVP(_like(s, params), rows[-1][1], scale, n_products, history, n_overhead)

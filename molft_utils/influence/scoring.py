@@ -1,12 +1,12 @@
 """Influence functions: which candidates, added to the training data, would lower the loss on a target set?
 
 With H the Hessian of the mean training loss at the trained parameters, lambda the damping (a ridge on H), v the
-gradient of the mean target loss and g_z that of candidate z's loss (Koh & Liang 2017, arXiv:1703.04730):
+gradient of the mean target loss and g_z the gradient of candidate z's loss (Koh & Liang 2017, arXiv:1703.04730):
 
     s = (H + lambda I)^-1 v,    score(z) = s . g_z,    adding z with weight 1/n changes the target loss by -s . g_z / n.
 
-**A positive score means: helpful.** Koh and Liang's I_up,loss is -s . g_z; who ranks by it from the
-top keeps the harmful.
+**A positive score means: helpful.** Koh and Liang's I_up,loss is -s . g_z: ranked by it from the top, the harmful
+candidates come first.
 """
 
 import dataclasses
@@ -33,10 +33,20 @@ from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
 class InfluenceResult:
     """Scores of candidates; positive means that adding the molecule is predicted to lower the target loss.
 
-    ``scores`` [n] in squared standard deviations of the labels (divided by the number of training molecules: the
-    predicted fall of the target loss); ``direction`` the solution s with its residual; ``table`` the candidates with
-    the columns ``score``, ``dot_product`` (v . g_z, the same without the Hessian) and ``loss``, the best first;
-    ``target`` names the split whose loss was used.
+    Attributes
+    ----------
+    scores : Tensor [n]
+        In the order of the candidates, in squared standard deviations of the labels. Divided by the number of
+        training molecules, a score is the predicted fall of the target loss.
+    direction
+        The solution s with its residual.
+    table
+        The candidates with the columns ``score``, ``dot_product`` (v . g_z, the same without the Hessian) and
+        ``loss``, the best first.
+    target
+        The name of the split whose loss was used.
+    seconds
+        The time that it took.
     """
 
     scores: Tensor
@@ -59,37 +69,49 @@ def scores(loss: Loss, params: Params, batches: Sequence, direction: Params) -> 
 
     The scores of a batch are the derivative of its vector of losses along ``direction``: one forward-mode pass
     (Jacobian-vector product) instead of a backward pass for each molecule.
+
+    Raises
+    ------
+    DivergenceError
+        If a score is not finite.
     """
     params = {name: p.detach() for name, p in params.items()}
     with torch.no_grad():
-        found = [torch.func.jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[1] for batch in batches]
-    values = torch.cat(found)
+        parts = [torch.func.jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[1] for batch in batches]
+    values = torch.cat(parts)
     if not values.isfinite().all():
         raise DivergenceError(f"{int((~values.isfinite()).sum())} scores are not finite; raise the damping")
     return values
 
 
 def trained_parameters(model: nn.Module, which: str = "all") -> Params:
-    """The parameters that train, by name: all of them, or those of the head alone."""
-    if which not in ("all", "head"):
-        raise DataError(f"parameters is {which!r}; choose 'all' or 'head'")
-    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    if which == "head":
-        found = {name: p for name, p in found.items() if "classifier." in name}
-    if not found:
-        raise DataError(f"the model has no parameters that train ({which})")
-    return found
-
-
-def molecule_loss(model: PreTrainedModel) -> Loss:
-    """Squared error of each molecule, in standardised units (those of the training loss), as a function of parameters.
+    """Return the parameters that train, by name: all of them, or the head's alone.
 
     Raises
     ------
     DataError
-        If a forward is not a repeatable function: the model is in train mode, or redraws Omega.
+        If ``which`` is neither "all" nor "head", or none of these parameters trains.
     """
-    if model.training:
+    if which not in ("all", "head"):
+        raise DataError(f"parameters is {which!r}; choose 'all' or 'head'")
+    params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    if which == "head":
+        params = {name: p for name, p in params.items() if "classifier." in name}
+    if not params:
+        raise DataError(f"the model has no parameters that train ({which})")
+    return params
+
+
+def molecule_loss(model: PreTrainedModel) -> Loss:
+    """Squared error of each molecule as a function of the parameters, in standardised units as the training loss.
+
+    Raises
+    ------
+    DataError
+        If the same input may give another output next time: the model, or a part of it, is in train mode, or redraws
+        Omega.
+    """
+    if any(module.training for module in model.modules()):
         raise DataError("the model is in train mode: its dropout is on; call model.eval() first")
     if any(module.redraw[False] for module in model.modules() if isinstance(module, FeatureMap)):
         raise DataError("the model redraws Omega at every forward; load it with deterministic_eval=True")
@@ -120,14 +142,18 @@ def influence_scores(
     model
         A fine-tuned regression model in eval mode, plain or wrapped by peft; it is left as it is.
     train
-        What the model was trained on; the Hessian is that of its mean loss.
+        What the model was trained on; the Hessian is taken of its mean loss.
     target
         The validation split. The report takes the test split; then say so by ``target_name="test"``, and the result
         is labelled as the leak that it is.
+    candidates
+        The molecules to score.
     settings
-        ``influence_damping``, ``influence_depth``, ``influence_batch_size``, ``influence_solver``, ``seed``.
+        The group ``influence`` (damping, depth, batch size, solver) and the seed of ``training`` are read.
     parameters : {"all", "head"}
-        Those that train, or the regression head alone (in seconds: its input is computed once).
+        All parameters that train, or the regression head alone (in seconds: its input is computed once).
+    target_name
+        The name of the target's split, for the result.
     pooled
         For the head: the pooled vectors (:func:`~molft_utils.training.embed`) of train, target and candidates, where
         they are known already.
@@ -145,34 +171,55 @@ def influence_scores(
         If the solver diverges.
     """
     began = time.perf_counter()
-    loss, params = molecule_loss(model), trained_parameters(model, parameters)
-    tables = train, target, candidates
-    (over, _), (aim, _), (extra, rows) = made = [
-        molecule_batches(model, table, settings.influence_batch_size) for table in tables
-    ]
-    if parameters == "head":
-        pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
-        loss, params = _head_problem(model, params)
-        over, aim, extra = (_pooled_batches(*one, vectors) for one, vectors in zip(made, pooled, strict=True))
-    v = gradient(loss, params, aim)
-    how = dict(damping=settings.influence_damping, depth=settings.influence_depth)
-    if settings.influence_solver == "cg":
-        solution = conjugate_gradient(loss, params, over, v, **how)
-    else:
-        solution = lissa(loss, params, over, v, **how, seed=settings.seed)
+    tables, size = (train, target, candidates), settings.influence.batch_size
+    loss, params, batches, rows = _problem(model, tables, size, parameters, pooled)
+    train_batches, target_batches, candidate_batches = batches
+    v = gradient(loss, params, target_batches)
+    solution = _solve(loss, params, train_batches, v, settings)
     with torch.no_grad():
-        losses = torch.cat([loss(params, batch) for batch in extra])
-    columns = {"score": scores(loss, params, extra, solution.direction), "dot_product": scores(loss, params, extra, v)}
-    columns["loss"] = losses
+        losses = torch.cat([loss(params, batch) for batch in candidate_batches])
+    columns = {
+        "score": scores(loss, params, candidate_batches, solution.direction),
+        "dot_product": scores(loss, params, candidate_batches, v),
+        "loss": losses,
+    }
     order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
-    table = candidates.assign(**{name: values[order].double().cpu().numpy() for name, values in columns.items()})
+    columns = {name: values[order].cpu() for name, values in columns.items()}
+    # On the CPU before float64: an Apple GPU has none.
+    table = candidates.assign(**{name: values.double().numpy() for name, values in columns.items()})
     return InfluenceResult(
-        columns["score"][order].cpu(),
+        columns["score"],
         solution,
         table.sort_values("score", ascending=False),
         target_name,
         time.perf_counter() - began,
     )
+
+
+def _problem(
+    model: PreTrainedModel,
+    tables: Sequence[pd.DataFrame],
+    batch_size: int,
+    parameters: str,
+    pooled: Sequence[np.ndarray] | None,
+) -> tuple[Loss, Params, list[list[dict]], list[int]]:
+    """Loss, parameters and batches of each table, and the row numbers of the last table in its batches' order."""
+    loss, params = molecule_loss(model), trained_parameters(model, parameters)
+    pairs = [molecule_batches(model, table, batch_size) for table in tables]
+    batches = [found for found, _ in pairs]
+    if parameters == "head":
+        pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
+        loss, params = _head_problem(model, params)
+        batches = [_pooled_batches(*pair, vectors) for pair, vectors in zip(pairs, pooled, strict=True)]
+    return loss, params, batches, pairs[-1][1]
+
+
+def _solve(loss: Loss, params: Params, batches: Sequence, v: Params, settings: Settings) -> InverseHVP:
+    plan = settings.influence
+    if plan.solver == "cg":
+        return conjugate_gradient(loss, params, batches, v, damping=plan.damping, depth=plan.depth)
+    seed = settings.training.seed
+    return lissa(loss, params, batches, v, damping=plan.damping, depth=plan.depth, seed=seed)
 
 
 def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:

@@ -1,8 +1,8 @@
-"""Make ``data/lipophilicity.csv`` and ``data/secondary.csv``: ``python -m molft_utils.making.make_data``, or ``make data``.
+"""Make ``data/lipophilicity.csv`` and ``data/secondary.csv``: ``make data``, or ``python -m`` with this module.
 
-The secondary set is made for grading: 300 ChEMBL molecules that are not in Lipophilicity, labelled by an ensemble that
-saw the training split alone (so nothing of the test split leaks through the labels), and 100 of the labels then
-shuffled among themselves.
+The secondary set is made so that a selection can be graded: 300 ChEMBL molecules that are not in Lipophilicity. An
+ensemble labels them that was trained on the training split alone, so that nothing of the test split leaks through the
+labels. Then 100 of the labels are shuffled among themselves.
 """
 
 import io
@@ -15,24 +15,22 @@ from ..files import DATA_FOLDER, write_atomically
 from . import sources
 
 SECONDARY_SEED = 7
-
-
 N_SECONDARY, N_CORRUPTED = 300, 100
 
 
 def lipophilicity() -> pd.DataFrame:
-    """The source's 4,200 rows, its values untouched: ``chembl_id``, ``smiles``, ``label``."""
+    """The source's 4,200 rows with their values unchanged: ``chembl_id``, ``smiles``, ``label`` (logD)."""
     source = sources.lipophilicity_source()
     return source.rename(columns={"CMPD_CHEMBLID": "chembl_id", "exp": "label"})[["chembl_id", "smiles", "label"]]
 
 
 def lipophilicity_keys() -> set[str]:
-    """Keys of all Lipophilicity molecules, stereochemistry aside."""
+    """Keys of all Lipophilicity molecules, without stereochemistry."""
     return {flat_key(s) for s in sources.lipophilicity_source()["smiles"]}
 
 
 def secondary_pool(n: int = N_SECONDARY) -> list[str]:
-    """Draw ``n`` canonical SMILES of MoleculeACE that are not in Lipophilicity, stereochemistry aside."""
+    """Draw ``n`` canonical SMILES of MoleculeACE that are not in Lipophilicity, compared without stereochemistry."""
     known = lipophilicity_keys()
     pool: dict[str, str] = {}
     for smiles in sources.moleculeace_smiles():
@@ -43,22 +41,29 @@ def secondary_pool(n: int = N_SECONDARY) -> list[str]:
 
 
 def ensemble_labels(train: pd.DataFrame, smiles: list[str]) -> np.ndarray:
-    """Mean prediction of a support vector regression and a random forest, logD [n], to three decimals."""
+    """Mean prediction [n] of a support vector regression and a random forest trained on ``train``, in logD, rounded to
+    three decimals."""
     features, queries = ecfp4_counts(train["smiles"]), ecfp4_counts(smiles)
     models = (svr(), random_forest(seed=SECONDARY_SEED, n_trees=300))
     return np.mean([model.fit(features, train["label"]).predict(queries) for model in models], axis=0).round(3)
 
 
 def shuffled(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same labels in an order in which none keeps its value."""
+    """The same labels in another order, such that no position keeps its value."""
     while True:
-        moved = rng.permutation(labels)
-        if (moved != labels).all():
-            return moved
+        permuted = rng.permutation(labels)
+        if (permuted != labels).all():
+            return permuted
 
 
 def secondary(train: pd.DataFrame) -> pd.DataFrame:
-    """The secondary set: ``smiles``, ``label`` (logD), ``corrupted``; the order tells nothing."""
+    """The secondary set, in random order: ``smiles``, ``label`` (logD), and whether the label is ``corrupted``.
+
+    Parameters
+    ----------
+    train
+        The training split, from which the labels are learned: ``smiles`` and ``label`` (logD).
+    """
     rng = np.random.default_rng(SECONDARY_SEED)
     smiles = secondary_pool()
     labels = ensemble_labels(train, smiles)
@@ -78,6 +83,7 @@ def write(table: pd.DataFrame, name: str) -> None:
 
 
 def main() -> None:
+    """Write both files."""
     table = lipophilicity()
     write(table, "lipophilicity.csv")
     write(secondary(split(check_table(table)).train), "secondary.csv")

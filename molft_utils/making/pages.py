@@ -1,7 +1,7 @@
 """Run the notebooks and make pages of them: ``python -m molft_utils.making.pages run | refresh | badges``.
 
-``run`` executes copies and leaves the committed notebooks alone; ``refresh`` writes the outputs back; ``badges`` writes
-the repository's name into badges and set-up cells.
+``run`` executes copies and draws into ``runs/figures``: a clean checkout stays clean. ``refresh`` writes the outputs
+back and draws into ``figures/``; ``badges`` writes the repository's name into badges and set-up cells.
 """
 
 import argparse
@@ -11,45 +11,44 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from tqdm import tqdm
 
-from ..files import ROOT, write_atomically
+from ..files import NOTEBOOKS_FOLDER, PAGES_FOLDER, ROOT, RUNS_FOLDER, write_atomically
 
-NOTEBOOKS = ROOT / "notebooks"
-
-
-PAGES = ROOT / "runs" / "pages"
-
-
-SMOKE_FIGURES = ROOT / "runs" / "figures-smoke"
-
+if TYPE_CHECKING:  # a slow import, which `badges` does without
+    from nbclient import NotebookClient
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
 
 #: What must not be seen on a page: paths of the machine, tracebacks, warnings.
 UNWANTED = re.compile(
     rf"Traceback \(most recent|Warning\b|{re.escape(str(ROOT))}|(?<![\w.])/(?:home|root|tmp|work|Users)/\w"
 )
 
-
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def notebooks() -> list[Path]:
     """The numbered notebooks, in order."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return sorted(NOTEBOOKS_FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
-def environment(profile: str) -> dict[str, str]:
-    """The kernel's environment; a smoke run's pictures stay out of ``figures/`` unless ``MOLFT_FIGURES`` is set."""
-    figures = {"MOLFT_FIGURES": str(SMOKE_FIGURES)} if profile == "smoke" else {}
-    return {**figures, **os.environ, "MOLFT_PROFILE": profile}
+def environment(profile: str, refresh: bool = False) -> dict[str, str]:
+    """The kernel's environment, with the folder its figures go to; a ``MOLFT_FIGURES`` that is set stays.
+
+    Only a refresh draws into the committed ``figures/``, and a smoke run's few molecules never do.
+    """
+    if profile == "smoke":
+        figures = RUNS_FOLDER / "figures-smoke"
+    else:
+        figures = ROOT / "figures" if refresh else RUNS_FOLDER / "figures"
+    return {"MOLFT_FIGURES": str(figures), **os.environ, "MOLFT_PROFILE": profile}
 
 
-def execute(path: Path, profile: str) -> nbformat.NotebookNode:
+def execute(path: Path, profile: str, refresh: bool = False) -> nbformat.NotebookNode:
     """Run a notebook in a fresh kernel of this interpreter, with a bar over its cells; outputs are as they came.
 
     Raises
@@ -57,24 +56,34 @@ def execute(path: Path, profile: str) -> nbformat.NotebookNode:
     SystemExit
         If a cell fails, runs for more than an hour or loses its kernel: the cell and its error, nothing else.
     """
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
-    n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    with tqdm(total=n_cells, desc=path.stem, unit="cell", leave=False, disable=not sys.stderr.isatty()) as bar:
-        client = NotebookClient(
-            notebook,
-            timeout=3600,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(NOTEBOOKS)}},
-            on_cell_executed=lambda **_: bar.update(),
-        )
+    bar = tqdm(total=count_code(notebook), desc=path.stem, unit="cell", leave=False, disable=not sys.stderr.isatty())
+    with bar:
         try:
-            client.execute(env=environment(profile))
+            client(notebook, bar).execute(env=environment(profile, refresh))
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise SystemExit(f"{path.name} stopped:\n{COLOUR_CODE.sub('', str(error))}") from None
     return notebook
+
+
+def client(notebook: nbformat.NotebookNode, bar: tqdm) -> "NotebookClient":
+    """What runs the notebook's cells in ``notebooks/``, an hour a cell at most, a step of the bar for each."""
+    from nbclient import NotebookClient
+
+    return NotebookClient(
+        notebook,
+        timeout=3600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(NOTEBOOKS_FOLDER)}},
+        on_cell_executed=lambda **_: bar.update(),
+    )
+
+
+def count_code(notebook: nbformat.NotebookNode) -> int:
+    """How many cells hold code."""
+    return sum(cell.cell_type == "code" for cell in notebook.cells)
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -113,33 +122,43 @@ def write_page(notebook: nbformat.NotebookNode, name: str) -> None:
     from nbconvert import HTMLExporter
 
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": name}})
-    write_atomically(PAGES / f"{name}.html", body)
-    write_atomically(PAGES / f"{name}.ipynb", nbformat.writes(notebook))
+    write_atomically(PAGES_FOLDER / f"{name}.html", body)
+    write_atomically(PAGES_FOLDER / f"{name}.ipynb", nbformat.writes(notebook))
 
 
 def run(profile: str, refresh: bool, only: list[str]) -> None:
-    """Execute every notebook in order; with ``refresh``, write the outputs back into the committed files."""
+    """Execute the notebooks in order; with ``refresh``, write the outputs back into the committed files."""
     began = time.perf_counter()
     chosen = [path for path in notebooks() if not only or path.stem in only]
     for path in chosen:
         start = time.perf_counter()
-        notebook = execute(path, profile)
-        problems = unwanted(notebook)  # before tidying, which drops the error stream and with it every warning
-        write_page(tidy(notebook), path.stem)
-        if problems:
-            message = f"{path.name} shows what a page should not: {'; '.join(problems[:3])}"
-            if refresh:
-                raise SystemExit(message)
-            print(message)  # another version's warning is no reason to stop a reader
-        if refresh:
-            write_atomically(path, nbformat.writes(notebook) + "\n")
-        n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+        n_cells = run_one(path, profile, refresh)
         seconds = time.perf_counter() - start
         print(f"{path.stem:16} {n_cells:3} cells {seconds:6.0f} s   runs/pages/{path.stem}.html", flush=True)
-    figures = environment(profile).get("MOLFT_FIGURES", "figures/")
-    print(
-        f"{len(chosen)} notebooks in {time.perf_counter() - began:.0f} s, profile {profile}; figures are in {figures}"
-    )
+    seconds = time.perf_counter() - began
+    figures = environment(profile, refresh)["MOLFT_FIGURES"]
+    print(f"{len(chosen)} notebooks in {seconds:.0f} s, profile {profile}; figures are in {figures}")
+
+
+def run_one(path: Path, profile: str, refresh: bool) -> int:
+    """Execute one notebook and write its page; return how many of its cells hold code.
+
+    Raises
+    ------
+    SystemExit
+        If a cell fails, or if the outputs to be committed show a path of the machine, a traceback or a warning.
+    """
+    notebook = execute(path, profile, refresh)
+    problems = unwanted(notebook)  # before tidying, which drops the error stream and with it every warning
+    write_page(tidy(notebook), path.stem)
+    if problems:
+        message = f"{path.name} shows what a page should not: {'; '.join(problems[:3])}"
+        if refresh:
+            raise SystemExit(message)
+        print(message)  # another version's warning is no reason to stop a reader
+    if refresh:
+        write_atomically(path, nbformat.writes(notebook) + "\n")
+    return count_code(notebook)
 
 
 def repository() -> str:
@@ -164,7 +183,8 @@ def badges() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Read the command line and do what it asks."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("action", choices=["run", "refresh", "badges"])
     parser.add_argument("--profile", default="class")
     parser.add_argument("--only", nargs="+", default=[], help="names of notebooks, for instance 02_baseline")

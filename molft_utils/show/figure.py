@@ -1,52 +1,92 @@
-"""What every figure shares: one look, a file in ``figures/``, a text alternative."""
+"""What every figure shares: one look, a file of its own, a text alternative."""
 
 import base64
+import functools
+import inspect
 import io
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import matplotlib
 import numpy as np
 import seaborn as sns
+from cycler import cycler
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from ..files import ROOT
-
-FIGURES = Path(os.environ.get("MOLFT_FIGURES", ROOT / "figures"))
-
+from ..files import figures_folder, write_atomically
 
 #: Okabe and Ito's palette, which stays apart for every kind of colour vision.
 COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#999999", report="#CC79A7")
 
+#: The look that every figure shares: seaborn's "notebook" and "ticks", and our own colours and spines.
+LOOK = {
+    **sns.plotting_context("notebook"),
+    **sns.axes_style("ticks"),
+    "font.family": "sans-serif",
+    "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+}
 
-def use_style() -> None:
-    """Set the look that every figure shares."""
-    sns.set_theme(context="notebook", style="ticks", palette=list(COLOURS.values()))
-    matplotlib.rcParams.update(
-        {
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": "medium",
-            "axes.titlelocation": "left",
-            "figure.constrained_layout.use": True,
-            "legend.frameon": False,
-        }
-    )
+
+_looking: ContextVar[bool] = ContextVar("_looking", default=False)
 
 
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in the shared look; afterwards the reader's own matplotlib settings are as they were."""
+    if _looking.get():  # the methods of a figure call each other thousands of times, and a change of look takes 2 ms
+        yield
+        return
+    token = _looking.set(True)
+    try:
+        with matplotlib.rc_context(LOOK):
+            yield
+    finally:
+        _looking.reset(token)
+
+
+def in_our_look(draw: Callable) -> Callable:
+    """Wrap a function so that it draws in the shared look, whatever the reader's own settings are."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs):
+        with look():
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def _in_our_look(kind: type) -> type:
+    """A kind of Figure or Axes whose public methods draw in the shared look: a notebook's own cells draw with them."""
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    # matplotlib treats a class that has a ``cla`` of its own in another way, and getters draw nothing
+    drawing = {name: in_our_look(m) for name, m in methods if name != "cla" and not name.startswith(("_", "get_"))}
+    return type(kind.__name__, (kind,), drawing)
+
+
+OurFigure, OurAxes = _in_our_look(Figure), _in_our_look(Axes)
+
+
+@in_our_look
 def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure outside pyplot (nothing is left open) with a row of axes; sizes in inches."""
-    use_style()
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    figure = OurFigure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, squeeze=False, subplot_kw={"axes_class": OurAxes})[0]
 
 
+@in_our_look
 def show(figure: Figure, name: str, alt: str) -> None:
-    """Write ``figures/<name>.png`` and show the figure with its text alternative."""
+    """Write ``<name>.png`` into the folder of figures and show the figure with its text alternative."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     show_png(buffer.getvalue(), name, alt)
@@ -54,10 +94,7 @@ def show(figure: Figure, name: str, alt: str) -> None:
 
 def show_png(png: bytes, name: str, alt: str) -> None:
     """Write and show a finished picture."""
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    temporary = FIGURES / f".{name}.{os.getpid()}"
-    temporary.write_bytes(png)
-    os.replace(temporary, FIGURES / f"{name}.png")
+    write_atomically(figures_folder() / f"{name}.png", png)
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})
 

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def learning_curve(history: pd.DataFrame, name: str, title: str, references: Mapping[str, float] | None = None) -> None:
-    """Train and validation loss an epoch (the report's Figures 1 and 2), the kept epoch marked.
+    """Training and validation loss of each epoch (the report's Figures 1 and 2), the kept epoch marked.
 
     Parameters
     ----------
@@ -226,11 +226,11 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
         )
         panel.set(title=title, xlabel="", ylabel="")
         panel.tick_params(axis="y", rotation=0)
-    told = [
+    panel_values = [
         f"{title}: " + ", ".join(f"{cell.selection}/{cell.method} {cell.rmse:.2f}" for cell in cells.itertuples())
         for title, cells in panels.items()
     ]
-    show(figure, name, f"Test RMSE in logD by selection and method. {'; '.join(told)}.")
+    show(figure, name, f"Test RMSE in logD by selection and method. {'; '.join(panel_values)}.")
 
 
 def _wide(cells: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
@@ -271,8 +271,8 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
         right.annotate(f"{count:,}", (place, count), xytext=(0, 7), textcoords="offset points", ha="center", size=10)
     for axes in (left, middle, right):
         axes.set_xticks(places, list(cells.index))
-    told = "; ".join(
+    values = "; ".join(
         f"{m}: time {time[m]:.2f}, RMSE {cells.loc[m, 'rmse']:.2f}, {cells.loc[m, 'trained']:,} trained"
         for m in cells.index
     )
-    show(figure, name, f"Cost by method, time relative to full fine-tuning. {told}.")
+    show(figure, name, f"Cost by method, time relative to full fine-tuning. {values}.")

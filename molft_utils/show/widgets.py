@@ -14,25 +14,25 @@ from . import plots
 
 
 def length_slider(lengths: np.ndarray, name: str) -> None:
-    """What a maximum length costs: a slider over the limit, and the same as a picture.
+    """Show what a maximum length costs: a slider over the limit, and the same as a picture.
 
     Parameters
     ----------
     lengths : np.ndarray [n]
         Token counts.
     name
-        Of the picture's file in ``figures/``.
+        The picture's file name, without its ending.
     """
     limits = np.arange(32, 257, 8)
     cut = np.array([(lengths > limit).sum() for limit in limits])
     padding = np.array([1 - np.minimum(lengths, limit).sum() / (limit * len(lengths)) for limit in limits])
 
-    def tell(limit: int) -> None:
+    def describe(limit: int) -> None:
         i = int(np.abs(limits - limit).argmin())
         print(f"{limit} tokens: {cut[i]} of {len(lengths):,} molecules are cut, {padding[i]:.0%} is padding")
 
     slider = ipywidgets.IntSlider(128, min=32, max=256, step=8, description="limit", continuous_update=False)
-    display(ipywidgets.interactive(tell, limit=slider))
+    display(ipywidgets.interactive(describe, limit=slider))
     figure, (left, right) = plots.new_figure(8.4, 3.2, columns=2)
     left.plot(limits, cut, color=plots.COLOURS["train"])
     left.set_yscale("symlog", linthresh=1)  # linear from 0 to 1, logarithmic above
@@ -72,7 +72,7 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
 
 
 def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
-    """How the ranking of candidates depends on the damping: a slider over it, and all values at once as a picture.
+    """Show how the ranking of candidates depends on the damping: a slider, and all values at once as a picture.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
     with_product = [ranks[damping].corr(first["dot_product"].rank()) for damping in dampings]
     helpful = [int((table["score"] > 0).sum()) for table in tables.values()]
 
-    def tell(damping: float) -> None:
+    def describe(damping: float) -> None:
         i = dampings.index(damping)
         print(
             f"damping {damping:g}: {helpful[i]} helpful, rank correlation with v · g {with_product[i]:.2f}; the best:"
@@ -92,7 +92,7 @@ def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
         display(tables[damping][["smiles", "label", "score"]].head(5).round(3))
 
     slider = ipywidgets.SelectionSlider(options=dampings, value=dampings[1], description="damping")
-    display(ipywidgets.interactive(tell, damping=slider))
+    display(ipywidgets.interactive(describe, damping=slider))
     figure, (left, right) = plots.new_figure(8.4, 3.4, columns=2)
     left.semilogx(dampings, with_product, "o-", color=plots.COLOURS["train"])
     left.set(
@@ -103,5 +103,5 @@ def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
     )
     right.semilogx(dampings, helpful, "o-", color=plots.COLOURS["train"])
     right.set(xlabel="damping", ylabel="molecules", title=f"Called helpful, of {len(first)}", ylim=(0, len(first)))
-    told = "; ".join(f"{d:g}: {c:.2f}, {h} helpful" for d, c, h in zip(dampings, with_product, helpful, strict=True))
-    plots.show(figure, name, f"Rank correlation of scores with the gradient product against the damping. {told}.")
+    values = "; ".join(f"{d:g}: {c:.2f}, {h} helpful" for d, c, h in zip(dampings, with_product, helpful, strict=True))
+    plots.show(figure, name, f"Rank correlation of scores with the gradient product against the damping. {values}.")

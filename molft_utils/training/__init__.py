@@ -4,4 +4,4 @@ from .batches import length_batches, model_tokens, molecule_batches
 from .inference import embed, predict
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm
 from .regression import finetune
-from .trainer import Fit, resume_point
+from .trainer import Fit, OneDevice, resolved_precision, resume_point

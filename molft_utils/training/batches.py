@@ -1,27 +1,27 @@
-"""What a training step reads: molecules as token ids, in batches of like lengths."""
+"""What a training step reads: molecules as token ids, in batches of similar lengths."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset, Sampler
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from ..data import canonicalise, randomised
 from ..errors import DataError
 from ..molformer import load_tokenizer, tokenise
-from ..profiles import Settings
 
 
 class RandomisedSmiles(Dataset):
-    """Molecules as token ids with their labels; a share of them anew as a random SMILES each time they are read."""
+    """Molecules as token ids with their labels; a share of them as a random SMILES, a new one at each reading."""
 
-    def __init__(self, table: pd.DataFrame, settings: Settings):
+    def __init__(self, table: pd.DataFrame, max_tokens: int, share: float = 0.0):
         self.smiles = list(table["smiles"])
         self.labels = [float(y) for y in table["label"]]
-        self.ids = tokenise(self.smiles, settings.max_tokens)
-        self.share, self.max_tokens = settings.randomise, settings.max_tokens
+        self.ids = tokenise(self.smiles, max_tokens)
+        self.share, self.max_tokens = share, max_tokens
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -34,8 +34,8 @@ class RandomisedSmiles(Dataset):
         return {"input_ids": ids, "labels": self.labels[i]}
 
 
-class LikeLengths(Sampler):
-    """An epoch's order: batch by batch molecules of like length, so that little is padded; the batches shuffled.
+class LengthBatches(Sampler[int]):
+    """An epoch's order: batches of molecules of similar lengths, so that little is padded, the batches shuffled.
 
     transformers' own grouping by length leaves 6.7 % padding on the training split, and walks from long molecules to
     short ones four times an epoch. ``jitter`` stretches each length at random, so that batches differ between epochs.
@@ -57,22 +57,40 @@ class LikeLengths(Sampler):
         yield from rest.tolist()  # what fills no batch comes last, of any length
 
 
-def model_tokens(model: PreTrainedModel, smiles: Sequence[str]) -> list[list[int]]:
+def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> list[list[int]]:
     """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most."""
-    rewrite = canonicalise if getattr(model.config, "canonical_smiles", False) else str
-    return tokenise([rewrite(s) for s in smiles], getattr(model.config, "max_tokens", 128))
+    rewrite = canonicalise if model.config.canonical_smiles else str
+    return tokenise([rewrite(s) for s in smiles], model.config.max_tokens)
 
 
 def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
-    """Indices of batches in which the molecules have like lengths, so that little is padded."""
+    """Indices of batches in which the molecules have similar lengths, so that little is padded."""
     order = np.argsort([len(i) for i in ids], kind="stable")
     yield from (order[start : start + batch_size] for start in range(0, len(order), batch_size))
 
 
 def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: int) -> tuple[list[dict], list[int]]:
-    """Batches of molecules of like length, and the table's row number of each molecule in their order."""
+    """Batches of molecules of similar lengths, and the table's row number of each molecule in their order.
+
+    Parameters
+    ----------
+    table
+        ``smiles`` and ``label``, n rows.
+
+    Returns
+    -------
+    batches
+        Each with ``input_ids`` and ``attention_mask`` [B, L] and ``labels`` [B], on the model's device.
+    rows
+        n row numbers, counted from 0.
+
+    Raises
+    ------
+    DataError
+        If the table has no rows.
+    """
     if not len(table):
-        raise DataError("no molecules to make batches of")
+        raise DataError("the table has no rows to make batches from; give at least one molecule")
     pad, p = DataCollatorWithPadding(load_tokenizer()), next(model.parameters())
     ids = model_tokens(model, table["smiles"])
     labels = torch.tensor(table["label"].to_numpy(), dtype=p.dtype)

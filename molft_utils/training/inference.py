@@ -1,56 +1,112 @@
 """From SMILES to predictions, and to the pooled vectors beneath them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
 from peft import PeftModel
+from torch import Tensor, nn
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from ..data import randomised
-from ..molformer import load_tokenizer, tokenise
+from ..errors import DataError
+from ..molformer import MolformerForSequenceClassification, load_tokenizer, tokenise
 from .batches import length_batches, model_tokens
 
 
 @torch.inference_mode()
 def predict(
-    model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64, n_random: int | None = None
+    model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64, n_random: int | None = None
 ) -> np.ndarray:
     """Predict labels in their own unit (logD), in eval mode and full precision.
 
     A model remembers in its configuration whether it was trained on canonical SMILES and how many random SMILES of
     a molecule it averages over; ``n_random`` overrides the latter.
 
+    Parameters
+    ----------
+    model
+        A regression model, plain or wrapped by peft.
+
     Returns
     -------
     np.ndarray [n], float64.
+
+    Raises
+    ------
+    DataError
+        If the model is no regression model, there are no SMILES, or one cannot be read.
     """
-    config = model.config
-    n_random = getattr(config, "n_random", 0) if n_random is None else n_random
+    _require_regression(model)
+    n_random = model.config.n_random if n_random is None else n_random
     forms = [model_tokens(model, smiles)]
-    forms += [
-        tokenise([randomised(s, seed) for s in smiles], getattr(config, "max_tokens", 128)) for seed in range(n_random)
-    ]
+    for seed in range(n_random):
+        forms.append(tokenise([randomised(s, seed) for s in smiles], model.config.max_tokens))
     predictions = [_in_batches(model, ids, batch_size, lambda **batch: model(**batch).logits) for ids in forms]
     return np.mean(predictions, axis=0).squeeze(-1)
 
 
 @torch.inference_mode()
-def embed(model: PreTrainedModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
-    """Pooled vectors [n, d] (float64) as the model's head sees them, in eval mode."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    ids = model_tokens(base, smiles)
-    return _in_batches(model, ids, batch_size, lambda **batch: base.molformer(**batch).pooler_output)
+def embed(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """Pooled vectors as a regression head sees them, in eval mode.
+
+    Parameters
+    ----------
+    model
+        An encoder, a masked-language model or a regression model, plain or wrapped by peft.
+
+    Returns
+    -------
+    np.ndarray [n, d], float64.
+
+    Raises
+    ------
+    DataError
+        If there are no SMILES, or one cannot be read.
+    """
+    encoder = _unwrapped(model).base_model  # an encoder's is the encoder itself
+    return _in_batches(model, model_tokens(model, smiles), batch_size, lambda **batch: encoder(**batch).pooler_output)
 
 
-def _in_batches(model: PreTrainedModel, ids: list[list[int]], batch_size: int, compute: Callable) -> np.ndarray:
-    """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``ids``, in eval mode."""
-    pad, was_training = DataCollatorWithPadding(load_tokenizer()), model.training
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a while; afterwards each of its modules is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+def _unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
+def _require_regression(model: PreTrainedModel | PeftModel) -> None:
+    kind = type(_unwrapped(model))
+    if not issubclass(kind, MolformerForSequenceClassification) or model.config.num_labels != 1:
+        raise DataError(
+            f"a {kind.__name__} with {model.config.num_labels} labels predicts no logD; "
+            "load the model with task='regression' and fine-tune it"
+        )
+
+
+def _in_batches(
+    model: PreTrainedModel | PeftModel, ids: Sequence[Sequence[int]], batch_size: int, compute: Callable[..., Tensor]
+) -> np.ndarray:
+    """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``ids``, in eval mode."""
+    if not len(ids):
+        raise DataError("there are no SMILES; give at least one")
+    pad = DataCollatorWithPadding(load_tokenizer())
     order, rows = [], []
-    for batch in length_batches(ids, batch_size):
-        inputs = pad([{"input_ids": ids[i]} for i in batch]).to(model.device)
-        rows.append(compute(**inputs).double().cpu().numpy())
-        order.append(batch)
-    model.train(was_training)
+    with evaluating(model):
+        for batch in length_batches(ids, batch_size):
+            padded = pad([{"input_ids": ids[i]} for i in batch])
+            inputs = {name: value.to(model.device) for name, value in padded.items()}
+            rows.append(compute(**inputs).cpu().double().numpy())  # in this order: Apple's GPUs have no float64
+            order.append(batch)
     return np.concatenate(rows)[np.argsort(np.concatenate(order))]

@@ -1,11 +1,13 @@
 """Masked tokens: hiding them, predicting them, counting how often the model is right."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 from transformers import (
     DataCollatorForLanguageModeling,
     DataCollatorForTokenClassification,
@@ -16,10 +18,10 @@ from transformers import (
 from ..data import canonicalise
 from ..errors import DataError
 from ..molformer import MAX_TOKENS, load_tokenizer, tokenise
-from ..profiles import MLM, Settings
+from ..profiles import Settings
 from .batches import length_batches
-from .regression import _plan, _stamp
-from .trainer import Fit, run_trainer
+from .inference import evaluating
+from .trainer import Fit, Plan, run_trainer, start_hash
 
 
 def pretrain_mlm(
@@ -29,24 +31,51 @@ def pretrain_mlm(
     validation: Sequence[str] | None = None,
     output_dir: str | Path | None = None,
 ) -> Fit:
-    """Masked-language-model fine-tuning on SMILES: 15 % of the tokens, of these 80 % <mask>, 10 % random, 10 % kept.
+    """Masked-language-model fine-tuning on SMILES (Devlin et al. 2019).
 
-    ``validation`` (SMILES) is masked once, so that its loss can be compared between epochs; without it the last
-    epoch is kept and the history has no validation loss. Otherwise as :func:`finetune`.
+    The model predicts 15 % of the tokens; 80 % of these become <mask>, 10 % a random token, and 10 % stay.
+
+    Parameters
+    ----------
+    model
+        A masked-language model; it is changed in place.
+    smiles
+        The training molecules.
+    settings
+        The groups data, training and mlm are read.
+    validation
+        SMILES that are masked once, so that their loss can be compared between epochs. Without them the model after the
+        last epoch is kept, and the history has no validation loss.
+    output_dir
+        As for :func:`finetune`.
+
+    Raises
+    ------
+    DataError
+        If there are no SMILES, or one cannot be read.
+    StaleRunError, DivergenceError
+        As :func:`finetune`.
     """
     if not len(smiles):
         raise DataError("no SMILES to train on")
-    rewrite = canonicalise if settings.canonical else str
+    rewrite = canonicalise if settings.data.canonical else str
     smiles, validation = ([rewrite(s) for s in part] for part in (smiles, () if validation is None else validation))
-    train_set = [{"input_ids": ids} for ids in tokenise(smiles, settings.max_tokens)]
-    validation_set = masked_examples(validation, settings.max_tokens) if validation else None
-    plan = _plan(settings, settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs)
-    stamp = _stamp(
-        model, settings.pick(*MLM), *(pd.DataFrame({"smiles": part, "label": 0.0}) for part in (smiles, validation))
-    )
-    collator = mlm_collator(load_tokenizer())
+    max_tokens, group = settings.data.max_tokens, settings.mlm
+    plan = Plan("masked-language modelling", group.learning_rate, group.batch_size, group.epochs, settings.training)
+    stamp = {
+        **plan.stamp(),
+        "max_tokens": max_tokens,
+        "data": [hashlib.sha256("\n".join(part).encode()).hexdigest() for part in (smiles, validation)],
+        "start": start_hash(model),
+    }
     return run_trainer(
-        model, train_set, validation_set, collator, plan, settings, output_dir, stamp, "masked-language modelling"
+        model,
+        [{"input_ids": ids} for ids in tokenise(smiles, max_tokens)],
+        masked_examples(validation, max_tokens) if validation else None,
+        mlm_collator(load_tokenizer()),
+        plan,
+        stamp,
+        output_dir,
     )
 
 
@@ -88,19 +117,29 @@ def masked_scores(model: PreTrainedModel, smiles: Sequence[str], seed: int = 0, 
     """Mask 15 % of the tokens of each SMILES (the same ones for the same seed) and score the predictions.
 
     Pass SMILES in the form that the model knows: the checkpoints here were pretrained on canonical ones.
+
+    Raises
+    ------
+    DataError
+        If there are no SMILES, or so few tokens that none was masked.
     """
+    if not len(smiles):
+        raise DataError("there are no SMILES; give at least one")
     examples = masked_examples(smiles, seed=seed)
     collate = mlm_collator(load_tokenizer())
-    model.eval()
-    loss = right = n = 0
-    for batch in length_batches([e["input_ids"] for e in examples], batch_size):
-        inputs = collate([examples[i] for i in batch]).to(model.device)
-        labels = inputs.pop("labels")
-        chosen = labels != -100
-        logits = model(**inputs).logits[chosen].float()
-        loss += float(torch.nn.functional.cross_entropy(logits, labels[chosen], reduction="sum"))
-        right += int((logits.argmax(-1) == labels[chosen]).sum())
-        n += int(chosen.sum())
+    loss, right, n = 0.0, 0, 0
+    with evaluating(model):
+        for batch in length_batches([e["input_ids"] for e in examples], batch_size):
+            collated = collate([examples[i] for i in batch])
+            inputs = {name: value.to(model.device) for name, value in collated.items()}
+            labels = inputs.pop("labels")
+            chosen = labels != -100
+            logits = model(**inputs).logits[chosen].float()
+            loss += float(nn.functional.cross_entropy(logits, labels[chosen], reduction="sum"))
+            right += int((logits.argmax(-1) == labels[chosen]).sum())
+            n += int(chosen.sum())
+    if not n:
+        raise DataError(f"none of the tokens of {len(smiles)} SMILES was masked; give more SMILES or another seed")
     return MaskedScores(loss / n, right / n, n)
 
 
@@ -111,7 +150,7 @@ def fill_mask(model: PreTrainedModel, smiles: str, position: int, k: int = 5) ->
     Parameters
     ----------
     position
-        Of the token, counted from 0, <bos> not counted.
+        The token's place, counted from 0, <bos> not counted.
 
     Returns
     -------
@@ -125,10 +164,11 @@ def fill_mask(model: PreTrainedModel, smiles: str, position: int, k: int = 5) ->
     tokenizer = load_tokenizer()
     ids = torch.tensor([tokenizer(smiles)["input_ids"]], device=model.device)
     if not 0 <= position < ids.shape[1] - 2:
-        raise DataError(f"{smiles} has {ids.shape[1] - 2} tokens; there is no token {position}")
+        raise DataError(f"{smiles} has {ids.shape[1] - 2} tokens, counted from 0; there is no token {position}")
     truth = int(ids[0, position + 1])
     ids[0, position + 1] = tokenizer.mask_token_id
-    probabilities = model.eval()(ids).logits[0, position + 1].float().softmax(-1)
+    with evaluating(model):
+        probabilities = model(ids).logits[0, position + 1].float().softmax(-1)
     top = probabilities.topk(k)
     return pd.DataFrame(
         {

@@ -1,45 +1,49 @@
-"""One run of the transformers Trainer: resumable, with early stopping, one progress bar, and a history by epochs."""
+"""One run of the transformers Trainer: resumable, with early stopping, a progress bar, and a history of its epochs."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import current_process
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
+from peft import PeftModel
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ..errors import CheckpointError, DivergenceError
+from ..errors import DivergenceError, StaleRunError
 from ..files import write_atomically
+from ..groups import Training
+from ..inputs import changes
 from ..molformer import load_tokenizer, quiet_transformers
-from ..profiles import Settings
-from .batches import LikeLengths
+from .batches import LengthBatches
 
 
 @dataclasses.dataclass
 class Fit:
     """A trained model (best epoch restored, eval mode), its history and its wall-clock time.
 
-    ``history`` has a row an epoch: ``epoch``, ``train_loss`` and ``validation_loss``; for a regression both are mean
-    squared errors in logD², for masked-language modelling cross entropies in nats a masked token. ``seconds`` is the
-    time of the process that finished the run.
+    ``history`` has one row per epoch: ``epoch``, ``train_loss`` and ``validation_loss``. For a regression both are mean
+    squared errors in logD²; for masked-language modelling they are cross entropies in nats per masked token.
+    ``seconds`` is the time of the process that finished the run.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | PeftModel
     history: pd.DataFrame
     seconds: float
 
 
 class Progress(TrainerCallback):
-    """One tqdm bar for the run, with the latest validation loss; it works in Jupyter, Colab and a terminal."""
+    """One tqdm bar for the run, with the latest validation loss; for Jupyter, Colab and a terminal."""
 
     def __init__(self, title: str):
         self.title = title
@@ -65,57 +69,118 @@ class Progress(TrainerCallback):
 
 
 class LengthTrainer(Trainer):
-    """The Trainer with batches of like lengths."""
+    """The Trainer with batches of similar lengths."""
 
     def _get_train_sampler(self, *args) -> Sampler:
-        lengths = [len(item["input_ids"]) for item in self.train_dataset]
-        return LikeLengths(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
+        lengths = [len(item["input_ids"]) for item in cast(Sequence[dict], self.train_dataset)]
+        return LengthBatches(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run does: a ``title`` for the progress bar, its own numbers, and what both kinds of training share."""
+
+    title: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    shared: Training
+
+    def stamp(self) -> dict:
+        """The plan as JSON. The checkpoint's name is left out: a run is identified by the weights it starts from."""
+        values = dataclasses.asdict(self)
+        del values["shared"]["checkpoint"]
+        return values
+
+
+class OneDevice(TrainingArguments):
+    """Training on one device, however many are visible: several would multiply the batch size without a warning."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
 
 
 def run_trainer(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     train_set: Dataset | list,
     validation_set: Dataset | list | None,
     collator: Callable,
-    plan: dict,
-    settings: Settings,
-    output_dir: str | Path | None,
+    plan: Plan,
     stamp: dict,
-    title: str,
+    output_dir: str | Path | None,
 ) -> Fit:
-    """Train in ``output_dir`` or a temporary folder, with early stopping where there is a validation set.
+    """Train in ``output_dir`` or a temporary folder, with early stopping if there is a validation set.
 
     Parameters
     ----------
-    plan
-        Arguments of the Trainer in which the kinds of training differ.
-    stamp
-        What a run must share with the checkpoints that it goes on from (:func:`resume_point`).
-    title
-        Of the progress bar.
+    model
+        Changed in place.
+    train_set, validation_set, collator
+        Molecules as dictionaries with ``input_ids`` and, unless the collator masks them, ``labels``.
+    plan, stamp
+        What to do; and what must agree, as JSON, before a run resumes from a checkpoint (:func:`resume_point`).
+    output_dir
+        Keeps a checkpoint of each epoch; None takes a temporary folder.
 
     Raises
     ------
-    CheckpointError
+    StaleRunError
         If ``output_dir`` holds a run with another stamp.
     DivergenceError
         If a loss is not finite.
     """
     if output_dir is None:
         with tempfile.TemporaryDirectory() as folder:
-            return run_trainer(model, train_set, validation_set, collator, plan, settings, folder, stamp, title)
-    folder = Path(output_dir)
-    start = resume_point(folder, stamp)
+            return run_trainer(model, train_set, validation_set, collator, plan, stamp, folder)
+    start = resume_point(Path(output_dir), stamp)
     stops_early = validation_set is not None
-    arguments = TrainingArguments(
+    if start and stops_early and (stopped := early_stop(start, plan.shared.patience)):
+        plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
+    trainer = LengthTrainer(
+        model,
+        _arguments(plan, Path(output_dir), stops_early),
+        collator,
+        train_set,
+        validation_set,
+        processing_class=load_tokenizer(),
+        callbacks=_callbacks(plan, stops_early),
+    )
+    trainer.remove_callback(PrinterCallback)
+    began = time.perf_counter()
+    with quiet_transformers():  # saving has progress bars of its own
+        trainer.train(resume_from_checkpoint=start)
+    history = _history(trainer.state.log_history)
+    if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
+        raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # predictions are made in full precision
+    return Fit(model.eval(), history, time.perf_counter() - began)
+
+
+def _callbacks(plan: Plan, stops_early: bool) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [Progress(plan.title)]
+    if stops_early:
+        callbacks.append(EarlyStoppingCallback(plan.shared.patience, plan.shared.min_delta))
+    return callbacks
+
+
+def _arguments(plan: Plan, folder: Path, stops_early: bool) -> TrainingArguments:
+    switches = mixed_precision(plan.shared.precision)
+    return OneDevice(
         output_dir=str(folder),
+        learning_rate=plan.learning_rate,
+        per_device_train_batch_size=plan.batch_size,
         per_device_eval_batch_size=64,
+        num_train_epochs=plan.epochs,
+        weight_decay=plan.shared.weight_decay,
+        warmup_steps=plan.shared.warmup,
+        seed=plan.shared.seed,
         eval_strategy="epoch" if stops_early else "no",
         save_strategy="epoch",
         save_total_limit=2,
-        restore_callback_states_from_checkpoint=True,  # or early stopping would count from zero after a resume
+        restore_callback_states_from_checkpoint=True,  # else early stopping would count from zero after a resume
         logging_strategy="epoch",
-        logging_nan_inf_filter=False,  # or a loss that is not finite would be logged as zero
+        logging_nan_inf_filter=False,  # else a loss that is not finite would be logged as zero
         load_best_model_at_end=stops_early,
         metric_for_best_model="eval_loss" if stops_early else None,
         greater_is_better=False,
@@ -126,29 +191,14 @@ def run_trainer(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
-        seed=settings.seed,
-        **mixed_precision(settings.precision),
-        **plan,
+        fp16=switches["fp16"],
+        bf16=switches["bf16"],
+        use_cpu=switches["use_cpu"],
     )
-    callbacks: list[TrainerCallback] = [Progress(title)]
-    if stops_early:
-        callbacks.append(EarlyStoppingCallback(settings.patience, settings.min_delta))
-    trainer = LengthTrainer(
-        model, arguments, collator, train_set, validation_set, processing_class=load_tokenizer(), callbacks=callbacks
-    )
-    trainer.remove_callback(PrinterCallback)
-    began = time.perf_counter()
-    with quiet_transformers():  # saving has bars of its own
-        trainer.train(resume_from_checkpoint=start)
-    history = _history(trainer.state.log_history)
-    if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
-        raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
-    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # predictions are made in full precision
-    return Fit(model.eval(), history, time.perf_counter() - began)
 
 
 def _history(log: list[dict]) -> pd.DataFrame:
-    """A row an epoch from the Trainer's log."""
+    """One row per epoch, from the Trainer's log."""
     rows: dict[int, dict] = {}
     for entry in log:
         row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
@@ -158,33 +208,92 @@ def _history(log: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
+def resolved_precision(wanted: str) -> str:
+    """What the setting ``precision`` means on this hardware: "fp32", "fp16" or "bf16"."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "fp32"
+
+
 def mixed_precision(wanted: str) -> dict[str, bool]:
-    """Translate the setting ``precision`` into the Trainer's switches, by what the hardware has."""
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            wanted = "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-        else:
-            has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-            wanted = "bf16" if has_bf16 else "fp32"
+    """Translate the setting ``precision`` into the Trainer's switches."""
+    precision = resolved_precision(wanted)
     on_cpu = not torch.cuda.is_available()
     # The Trainer refuses bf16 without a GPU unless it is told that the CPU is meant.
-    return {"fp16": wanted == "fp16", "bf16": wanted == "bf16", "use_cpu": wanted == "bf16" and on_cpu}
+    return {"fp16": precision == "fp16", "bf16": precision == "bf16", "use_cpu": precision == "bf16" and on_cpu}
+
+
+def start_hash(model: PreTrainedModel | PeftModel) -> str:
+    """A sha256 of what a run starts from: the weights in their order, and which of them train, but not their names."""
+    weights = hashlib.sha256()
+    for name, p in model.named_parameters():
+        weights.update(f"{tuple(p.shape)} {p.requires_grad}".encode())
+        if not any(part in name for part in ("classifier", "lora_")):  # these start at random
+            weights.update(p.detach().cpu().float().numpy().tobytes())
+    return weights.hexdigest()
 
 
 def resume_point(folder: Path, stamp: dict) -> str | None:
-    """The newest whole checkpoint of the same run; half-written ones, left by a kill, are removed."""
+    """The newest whole checkpoint of the same run, if any. Half-written ones of a killed process are removed.
+
+    Parameters
+    ----------
+    folder
+        The run's folder, which is made if it does not exist.
+    stamp
+        Settings, data and initial weights of the run, as JSON; ``run.json`` in the folder keeps it.
+
+    Raises
+    ------
+    StaleRunError
+        If the folder holds a run with another stamp; the message names what differs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "run.json"
-    if record.exists() and json.loads(record.read_text()) != stamp:
-        raise CheckpointError(
-            f"{folder} holds a run with other settings or data; choose another output_dir or delete it"
-        )
-    if not record.exists():
-        write_atomically(record, json.dumps(stamp, indent=1))
+    _require_same_run(folder, stamp)
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text())  # the Trainer writes this file last
+            _relocate_best(checkpoint)
             return str(checkpoint)
         except (OSError, json.JSONDecodeError):
             shutil.rmtree(checkpoint)
     return None
+
+
+def _require_same_run(folder: Path, stamp: dict) -> None:
+    """Compare a folder's stamp with this one, or write it into a new folder."""
+    record = folder / "run.json"
+    if not record.exists():
+        write_atomically(record, json.dumps(stamp, indent=1))
+        return
+    differing = changes(json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(stamp)))
+    if differing:
+        raise StaleRunError(
+            f"{folder} holds a run with other settings or data; choose another output_dir or delete it "
+            f"({'; '.join(differing)})"
+        )
+
+
+def _relocate_best(checkpoint: Path) -> None:
+    """Let a checkpoint's state name the best checkpoint in its present folder, which may have been moved.
+
+    Raises an OSError or a JSONDecodeError for a half-written checkpoint: the Trainer writes this file last.
+    """
+    path = checkpoint / "trainer_state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    if best := state.get("best_model_checkpoint"):
+        present = str(checkpoint.parent / Path(best).name)
+        if present != best:
+            write_atomically(path, json.dumps({**state, "best_model_checkpoint": present}, indent=2))
+
+
+def early_stop(checkpoint: str, patience: int) -> int | None:
+    """The number of epochs after which a run stopped early, or None if its last checkpoint shows no early stop.
+
+    The Trainer forgets the stop when it resumes, and would train one more epoch.
+    """
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
+    stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    counted = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    return round(state["epoch"]) if counted >= patience else None

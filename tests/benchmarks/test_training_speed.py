@@ -1,6 +1,6 @@
 """`make bench`: this pipeline against the usual recipe, in one run, on the same molecules and the same model.
 
-The usual recipe pads every molecule to 128 tokens and draws Omega anew at every step; this pipeline groups molecules
+The usual recipe pads every molecule to 128 tokens and draws another Omega at every step; this pipeline groups molecules
 by length, pads to the longest of the batch, and keeps the mini checkpoint's constant Omega. Both in fp32, with AdamW.
 The batches are those of an epoch over the training split, as the Trainer makes them; every sixth is timed.
 """
@@ -15,7 +15,7 @@ from transformers import DataCollatorWithPadding
 from molft_utils import load_lipophilicity, load_model, load_tokenizer, split
 from molft_utils.data import canonicalise
 from molft_utils.molformer import tokenise
-from molft_utils.training.batches import LikeLengths
+from molft_utils.training.batches import LengthBatches
 
 BATCH_SIZE, EVERY = 32, 6
 SECONDS: dict[str, float] = {}
@@ -30,10 +30,10 @@ def molecules():
 
 @pytest.fixture(scope="module")
 def by_length(molecules):
-    """An epoch's batches, as lists of molecules of like length."""
+    """An epoch's batches, as lists of molecules of similar length."""
     lengths = [len(m["input_ids"]) for m in molecules]
     torch.manual_seed(0)
-    order = list(LikeLengths(lengths, BATCH_SIZE))
+    order = list(LengthBatches(lengths, BATCH_SIZE))
     return [[molecules[i] for i in order[k : k + BATCH_SIZE]] for k in range(0, len(order), BATCH_SIZE)]
 
 

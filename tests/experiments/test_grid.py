@@ -8,11 +8,13 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from molft_utils import SettingsError, settings
 from molft_utils.experiments import grid, stages
-from molft_utils.experiments.grid import Cell, cell_inputs, run_grid
+from molft_utils.experiments.grid import Cell, run_grid
+from molft_utils.making import results
 
 #: A few molecules and two epochs: the same code, a second a cell.
 SMALL = dict(
@@ -23,8 +25,8 @@ NUMBERS = ["rmse", "validation_rmse", "n_train", "trained", "total", "epochs"]
 
 
 def small_grid(folder, **options) -> pd.DataFrame:
-    stages.STAGES = folder
-    return run_grid(settings("smoke", **SMALL), **options)
+    with stages.in_folder(folder):
+        return run_grid(settings("smoke", **SMALL), **options)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,15 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def twelve(folder):
-    before = stages.STAGES
-    yield small_grid(folder)
-    stages.STAGES = before
+    return small_grid(folder)
 
 
 def test_twelve_cells_with_what_they_cost(twelve):
-    assert len(twelve) == 12 and not twelve["reused"].any()
+    assert len(twelve) == 12
+    # The 100 best of 24 molecules are all of them: the same training table as with no selection, and no second model.
+    assert twelve.set_index("selection")["reused"].groupby(level=0).all().to_dict() == {
+        "none": False, "influence": True, "ts-dshapley": False,
+    }  # fmt: skip
     assert (
         twelve["rmse"].between(0.1, 10).all() and (twelve["seconds"] > 0).all() and (twelve["peak_memory"] > 50).all()
     )
@@ -52,13 +56,24 @@ def test_twelve_cells_with_what_they_cost(twelve):
     }  # fmt: skip
 
 
-def test_a_second_run_is_free_and_the_same(twelve, folder):
-    began = time.perf_counter()
+def test_a_second_run_trains_nothing_loads_no_model_and_gives_the_same(twelve, folder, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a finished cell needs no model")
+
+    monkeypatch.setattr("molft_utils.experiments.pipeline.finetune", refuse)
+    monkeypatch.setattr("molft_utils.experiments.pipeline.load_model", refuse)
     again = small_grid(folder)
-    assert again["reused"].all() and time.perf_counter() - began < 20
+    assert again["reused"].all()
     pd.testing.assert_frame_equal(again.drop(columns="reused"), twelve.drop(columns="reused"))
-    found = grid.predictions_of(settings("smoke", **SMALL), Cell("none", "lora", 0))
-    assert len(found) == 24
+    with stages.in_folder(folder):
+        assert len(grid.predictions_of(settings("smoke", **SMALL), Cell("none", "lora", 0))) == 24
+
+
+def test_a_selection_is_made_once_for_all_its_cells(folder, twelve, monkeypatch):
+    calls, choose = [], grid.SELECTIONS["influence"]
+    monkeypatch.setitem(grid.SELECTIONS, "influence", lambda cfg, table: (calls.append(cfg), choose(cfg, table))[1])
+    small_grid(folder, selections=["influence"])
+    assert len(calls) == 1
 
 
 def test_the_table_by_selection_and_method(twelve):
@@ -67,39 +82,45 @@ def test_the_table_by_selection_and_method(twelve):
 
 
 def test_a_changed_setting_starts_a_new_row_and_says_why(twelve, folder, capsys):
-    changed = run_grid(settings("smoke", **SMALL, bitfit_learning_rate=2e-2), ["none"], ["bitfit"])
+    with stages.in_folder(folder):
+        changed = run_grid(settings("smoke", **SMALL, bitfit_learning_rate=2e-2), ["none"], ["bitfit"])
     assert not changed["reused"].any()
-    assert "none, bitfit, seed 0: a new row, as these changed: learning_rate" in capsys.readouterr().out
+    said = "regression: made again, as this changed: regression.learning_rate: 0.01 -> 0.02"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["predictions.csv", "record.json"])
 def test_a_damaged_result_is_noticed_and_redone(twelve, folder, damage, capsys):
+    expected = twelve.query("selection == 'ts-dshapley' and method == 'ia3'")
     (place,) = [
         path.parent
-        for path in folder.glob("cell-*/record.json")
-        if (record := json.loads(path.read_text()))["method"] == "ia3" and record["selection"] == "influence"
+        for path in folder.glob("graded-*/record.json")
+        if json.loads(path.read_text())["row"]["rmse"] == expected["rmse"].item()
     ]
     text = (place / damage).read_text()
     (place / damage).write_text(text[: len(text) // 2])
-    again = small_grid(folder, selections=["influence"], methods=["ia3"])
+    again = small_grid(folder, selections=["ts-dshapley"], methods=["ia3"])
     assert "damaged" in capsys.readouterr().out and not again["reused"].any()
-    expected = twelve.query("selection == 'influence' and method == 'ia3'")
     assert np.allclose(again[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-6)
 
 
-def test_two_workers_give_the_same_table(twelve, tmp_path):
-    both = small_grid(tmp_path, selections=["none"], methods=["full", "lora"], n_jobs=2)
+def test_two_workers_give_the_same_table_and_keep_their_results_where_they_are_told(twelve, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLFT_STAGES", str(tmp_path / "elsewhere"))  # what workers would find for themselves
+    both = small_grid(tmp_path / "here", selections=["none"], methods=["full", "lora"], n_jobs=2)
+    assert not (tmp_path / "elsewhere").exists()
+    assert len(list((tmp_path / "here").glob("graded-*/record.json"))) == 2
     expected = twelve.query("selection == 'none' and method in ('full', 'lora')")
     assert np.allclose(both[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 
-def test_a_cell_depends_on_how_the_selecting_model_was_trained():
+def test_a_cell_on_record_depends_on_how_the_selecting_model_was_trained():
     cfg, faster = settings("smoke"), settings("smoke", learning_rate=5e-3)
-    for selection, method in (("influence", "lora"), ("ts-dshapley", "bitfit"), ("none", "full")):
-        cell = Cell(selection, method, 0)
-        assert cell_inputs(cfg, cell) != cell_inputs(faster, cell)
-    cell = Cell("none", "lora", 0)  # has a rate of its own, and no other model before it
-    assert cell_inputs(cfg, cell) == cell_inputs(faster, cell)
+    for name in ("influence/lora", "ts-dshapley/bitfit", "none/full"):
+        assert results.GRID[name].inputs(cfg) != results.GRID[name].inputs(faster)
+    alone = results.GRID["none/lora"]  # has a rate of its own, and no other model before it
+    assert alone.inputs(cfg) == alone.inputs(faster)
+    assert results.GRID["none/lora"].inputs(cfg) != results.GRID["none/lora"].inputs(settings("smoke", lora_rank=2))
+    assert results.GRID["none/ia3"].inputs(cfg) == results.GRID["none/ia3"].inputs(settings("smoke", lora_rank=2))
 
 
 def test_unknown_names_are_refused():
@@ -112,11 +133,15 @@ def test_unknown_names_are_refused():
 # Kill -9
 
 
-PART = dict(selections=["none", "influence"])  # eighteen stages: enough for five kills on a fast machine
+PART = dict(selections=["none", "ts-dshapley"])  # twenty stages and more: enough for five kills on a fast machine
 
 
 def run_part(folder) -> None:
     small_grid(folder, **PART)
+
+
+def run_part_with_workers(folder) -> None:
+    small_grid(folder, **PART, n_jobs=2)
 
 
 def processes():
@@ -134,6 +159,14 @@ def finished(folder) -> dict:
     }
 
 
+def require_whole_and_once(folder, seen) -> dict:
+    now = finished(folder)
+    assert all(now.get(name) == written for name, written in seen.items())  # nothing was run twice
+    for name in now:
+        json.loads((folder / name / "record.json").read_text())  # nothing was half written
+    return now
+
+
 def test_killed_five_times_the_grid_gives_the_same_table(twelve, tmp_path):
     context, rng, seen = processes(), random.Random(0), {}
     warm = context.Process(target=os.getpid)  # the fork server imports torch now, not on the clock
@@ -148,14 +181,30 @@ def test_killed_five_times_the_grid_gives_the_same_table(twelve, tmp_path):
         assert process.exitcode is None, "the grid was done before the fifth kill"
         process.kill()
         process.join()
-        now = finished(tmp_path)
-        assert all(now.get(name) == written for name, written in seen.items())  # nothing was run twice
-        for name in now:
-            json.loads((tmp_path / name / "record.json").read_text())  # nothing was half written
-        seen = now
+        seen = require_whole_and_once(tmp_path, seen)
     table = small_grid(tmp_path, **PART)
-    assert all(finished(tmp_path).get(name) == written for name, written in seen.items())
-    expected = twelve.query("selection != 'ts-dshapley'")
+    require_whole_and_once(tmp_path, seen)
+    expected = twelve.query("selection != 'influence'")
+    assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
+
+
+def test_a_killed_worker_loses_nothing_that_was_finished(twelve, tmp_path):
+    small_grid(tmp_path, selections=PART["selections"], methods=["full"])  # what comes before the workers
+    seen = finished(tmp_path)
+    process = processes().Process(target=run_part_with_workers, args=(tmp_path,))
+    process.start()
+    while len(finished(tmp_path)) <= len(seen) and process.exitcode is None:
+        time.sleep(0.02)
+    workers = [w for w in psutil.Process(process.pid).children(recursive=True) if "loky" in " ".join(w.cmdline())]
+    struck = [w for w in workers if "resource_tracker" not in " ".join(w.cmdline())]
+    assert struck, "no worker process to kill"
+    struck[0].kill()
+    process.join(120)
+    assert process.exitcode not in (None, 0), "joblib tells of a killed worker by an error"
+    seen = require_whole_and_once(tmp_path, seen)
+    table = small_grid(tmp_path, **PART, n_jobs=2)
+    require_whole_and_once(tmp_path, seen)
+    expected = twelve.query("selection != 'influence'")
     assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 
@@ -169,7 +218,7 @@ def test_two_processes_on_one_folder(twelve, tmp_path):
     assert [process.exitcode for process in pair] == [0, 0]
     table = small_grid(tmp_path, **PART)
     assert table["reused"].all()
-    expected = twelve.query("selection != 'ts-dshapley'")
+    expected = twelve.query("selection != 'influence'")
     assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 

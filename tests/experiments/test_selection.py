@@ -8,6 +8,13 @@ from molft_utils import DataError, settings
 from molft_utils.evaluation import auroc, report_table3, report_table4
 from molft_utils.experiments import selection, stages
 
+
+@pytest.fixture
+def stages_here(tmp_path):
+    with stages.in_folder(tmp_path):
+        yield
+
+
 SCORED = pd.DataFrame(
     {
         "smiles": ["C" * (i + 1) for i in range(300)],
@@ -19,7 +26,7 @@ SCORED = pd.DataFrame(
 
 
 def test_rules_keep_what_they_say():
-    assert len(selection.choose(SCORED, "none")) == 0
+    assert len(selection.choose(SCORED, "train alone")) == 0
     assert list(selection.choose(SCORED, "all").index) == list(range(300))
     assert (selection.choose(SCORED, "all positive")["score"] > 0).all()
     assert list(selection.choose(SCORED, "top 100").index) == list(range(200, 300))
@@ -33,14 +40,13 @@ def test_random_choice_depends_on_the_seed_alone():
 
 
 def test_unknown_and_empty_rules_are_refused():
-    with pytest.raises(DataError, match="choose one of none, all"):
+    with pytest.raises(DataError, match="choose one of train alone, all"):
         selection.choose(SCORED, "best")
     with pytest.raises(DataError, match="no score is positive"):
         selection.choose(SCORED.assign(score=-1.0), "all positive")
 
 
-def test_targets_are_chosen_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "STAGES", tmp_path)
+def test_targets_are_chosen_by_name(stages_here):
     cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8)
     extra = selection.secondary_table(cfg)
     with pytest.raises(DataError, match="choose 'validation'"):
@@ -54,8 +60,7 @@ def test_targets_are_chosen_by_name(tmp_path, monkeypatch):
     assert list(again.table.index) == list(honest.table.index)
 
 
-def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "STAGES", tmp_path)
+def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(stages_here):
     cfg = settings("smoke", limit=16, epochs=1, shapley_subset=8)
     valued = selection.shapley(cfg, selection.secondary_table(cfg))
     assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16

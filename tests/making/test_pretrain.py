@@ -1,5 +1,7 @@
 """Pretraining the mini checkpoint: batches, budget, resuming, and a second start."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -42,6 +44,25 @@ def test_a_run_stops_at_its_budget_and_resumes(small, tmp_path, capsys):
     resumed = load_file(tmp_path / "made" / "model.safetensors")
     assert load_model(tmp_path / "made", task="mlm").config.hidden_size == 16
     assert all(np.isfinite(t.numpy()).all() for t in resumed.values())
+
+
+def test_no_batch_is_dropped_where_several_are_collated(small, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(pretrain, "Trainer", lambda **options: seen.update(options) or Stopped())
+    small()
+    first, second = seen["train_dataset"][0], seen["train_dataset"][1]
+    assert len(seen["data_collator"]([first, second])["input_ids"]) == len(first) + len(second)
+    seen["args"]._n_gpu = 2
+    assert seen["args"].train_batch_size == 1
+
+
+class Stopped:
+    """A Trainer that trains nothing."""
+
+    state = SimpleNamespace(global_step=0)
+
+    def train(self, **options):
+        pass
 
 
 def test_a_run_with_other_arguments_is_not_mixed_in(small):

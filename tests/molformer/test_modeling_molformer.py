@@ -95,7 +95,7 @@ def test_omega_has_orthogonal_columns_in_each_block():
     assert omega.shape == (8, 20)
     gram = omega[:, :8].T @ omega[:, :8]
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()), atol=1e-5, rtol=0)
-    assert not torch.allclose(omega[:, :8], omega[:, 8:16]), "each block is drawn anew"
+    assert not torch.allclose(omega[:, :8], omega[:, 8:16]), "each block is drawn for itself"
 
 
 def test_omega_columns_have_the_lengths_of_the_rows_drawn():

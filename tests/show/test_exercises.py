@@ -16,6 +16,14 @@ from molft_utils.show import check
         ("O", "O", 0.0, "Right."),
         ("N", "O", 0.0, "Not yet. Hint: think"),
         (np.array([1.0, 2.0]), [1.0, 2.0], 0.0, "Right."),
+        ((20, 6000), (20, 6000), 0.0, "Right."),
+        (np.float64(2.0), 2, 0.0, "Right."),
+        (np.array(2.0), 2, 0.0, "Right."),
+        (1.0, [1.0, 1.0], 0.0, "Not yet. Hint: think"),
+        ([1.0, 1.0], 1.0, 0.0, "Not yet. Hint: think"),
+        ([1.0], 1.0, 0.0, "Not yet. Hint: think"),
+        ([[1.0, 2.0]], [1.0, 2.0], 0.0, "Not yet. Hint: think"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], 0.0, "Not yet. Hint: think"),
     ],
 )
 def test_check_says_what_to_do(capsys, answer, expected, tolerance, word):

@@ -18,11 +18,8 @@ from molft_utils import (
     pretrain_mlm,
     settings,
 )
-from molft_utils.data import canonicalise, randomised
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
-from molft_utils.training import length_batches
-from molft_utils.training.batches import LikeLengths, RandomisedSmiles
-from molft_utils.training.mlm import fill_mask, masked_examples, masked_scores
+from molft_utils.training.mlm import masked_scores
 from molft_utils.training.regression import set_dropout
 from molft_utils.training.trainer import Progress, mixed_precision, resume_point
 
@@ -184,60 +181,6 @@ def test_masked_language_modelling_lowers_its_loss(tiny, cfg):
         pretrain_mlm(lm, [], cfg)
 
 
-def test_masking_is_fifteen_per_cent_and_repeats():
-    first, second = masked_examples(SMILES * 20, seed=1), masked_examples(SMILES * 20, seed=1)
-    assert first == second != masked_examples(SMILES * 20, seed=2)
-    chosen = [label for e in first for label, i in zip(e["labels"], e["input_ids"], strict=True) if label != -100]
-    inner = sum(len(e["labels"]) - 2 for e in first)
-    assert len(chosen) / inner == pytest.approx(0.15, abs=0.01)
-    assert not {0, 1, 2} & set(chosen), "<bos>, <eos> and <pad> are never masked"
-
-
-def test_fill_mask(tiny):
-    guesses = fill_mask(MolformerForMaskedLM(tiny), "CCO", 2, k=2362)
-    assert len(guesses) == 2362 and guesses["right"].sum() == 1 and guesses.loc[guesses["right"], "token"].item() == "O"
-    assert guesses["probability"].is_monotonic_decreasing
-    with pytest.raises(DataError, match="no token 3"):
-        fill_mask(MolformerForMaskedLM(tiny), "CCO", 3)
-
-
-def test_predictions_do_not_depend_on_order_batch_or_notation(model):
-    model.eval().config.canonical_smiles = True
-    all_at_once = predict(model, SMILES)
-    np.testing.assert_allclose(predict(model, SMILES, batch_size=1), all_at_once, atol=1e-5)
-    np.testing.assert_allclose(predict(model, SMILES[::-1])[::-1], all_at_once, atol=1e-5)
-    np.testing.assert_allclose(predict(model, ["OCC"]), predict(model, ["CCO"]), atol=1e-6)
-
-
-def test_random_smiles_are_the_same_molecule_and_follow_their_seed():
-    aspirin = "CC(=O)Oc1ccccc1C(=O)O"
-    forms = [randomised(aspirin, seed) for seed in range(20)]
-    assert len(set(forms)) > 5 and {canonicalise(s) for s in forms} == {aspirin}
-    assert forms == [randomised(aspirin, seed) for seed in range(20)]
-
-
-def test_predictions_average_over_random_smiles(model):
-    model.eval()
-    single = np.mean(
-        [predict(model, SMILES), *(predict(model, [randomised(s, k) for s in SMILES]) for k in range(2))], axis=0
-    )
-    np.testing.assert_allclose(predict(model, SMILES, n_random=2), single, atol=1e-5)
-
-
-def test_a_share_of_the_training_molecules_is_randomised(cfg):
-    table = pd.DataFrame({"smiles": ["CC(=O)Oc1ccccc1C(=O)O"] * 200, "label": 1.0})
-    torch.manual_seed(0)
-    shown = [tuple(RandomisedSmiles(table, cfg.replace(randomise=0.5))[i]["input_ids"]) for i in range(200)]
-    canonical = tuple(RandomisedSmiles(table, cfg)[0]["input_ids"])
-    assert 0.35 < np.mean([ids != canonical for ids in shown]) < 0.6
-
-
-def test_batches_by_length_cover_everything_once():
-    ids = [[0] * n for n in (5, 3, 9, 1, 7)]
-    batches = list(length_batches(ids, 2))
-    assert sorted(np.concatenate(batches)) == [0, 1, 2, 3, 4] and [len(ids[i]) for i in batches[0]] == [1, 3]
-
-
 def test_dropout_and_precision_switches(model, monkeypatch):
     set_dropout(model, 0.25)
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
@@ -269,14 +212,3 @@ def test_settings_travel_with_the_saved_model(model, cfg, tmp_path):
     np.testing.assert_allclose(
         predict(load_model(tmp_path, head="published"), SMILES), predict(fit.model, SMILES), atol=1e-6
     )
-
-
-def test_an_epoch_holds_every_molecule_once_in_batches_of_like_length():
-    lengths = torch.randint(10, 120, (103,), generator=torch.Generator().manual_seed(0)).tolist()
-    sampler = LikeLengths(lengths, 8)
-    torch.manual_seed(0)
-    first, second = list(sampler), list(sampler)
-    assert sorted(first) == sorted(second) == list(range(103)) and first != second
-    batches = [[lengths[i] for i in first[k : k + 8]] for k in range(0, 96, 8)]
-    assert np.mean([1 - np.mean(batch) / max(batch) for batch in batches]) < 0.12  # at random it is 0.40
-    assert np.corrcoef([np.mean(b) for b in batches], range(len(batches)))[0, 1] < 0.7  # no march by length

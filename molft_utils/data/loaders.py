@@ -1,0 +1,163 @@
+"""Reading tables: the repository's own, the hub's, and any CSV.
+
+What is odd about a table stands in ``table.attrs["warnings"]``. For a file that is not the repository's own it is also
+shown as a :class:`~molft_utils.errors.DataWarning`, once for each file and fact.
+"""
+
+import csv
+import io
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, DataWarning
+from ..files import DATA_FOLDER, data_file
+from .tables import check_table, lines_have, named
+
+HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
+
+#: Facts that ``data/README.md`` tells about the repository's own files: no warning repeats them.
+KNOWN_FACTS = {
+    "lipophilicity.csv": ("lines 1238, 1399 and 3594 have more than 128 tokens and will be cut",),
+    "secondary.csv": ("line 301 has more than 128 tokens and will be cut",),
+}
+
+#: More facts about one file than these are counted, not shown one by one.
+MOST_WARNINGS = 5
+
+
+def load_lipophilicity(source: str = "local") -> pd.DataFrame:
+    """Load the 4,200 molecules of MoleculeNet Lipophilicity, checked.
+
+    Parameters
+    ----------
+    source : {"local", "hub"}
+        The repository's copy, or the hub's data set ``scikit-fingerprints/MoleculeNet_Lipophilicity`` through
+        ``datasets`` (untested where the hub cannot be reached).
+
+    Returns
+    -------
+    DataFrame
+        ``smiles``, ``label`` (logD), and from the local copy ``chembl_id``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or a row cannot be used.
+    """
+    if source == "local":
+        table = read_table(data_file("lipophilicity.csv"))
+        _warn(table, data_file("lipophilicity.csv"))
+        return table
+    if source != "hub":
+        raise DataError(f"unknown source {source!r}; choose 'local' or 'hub'")
+    import datasets  # only here: it takes seconds to import
+
+    return check_table(datasets.load_dataset(HUB_DATASET, split="train").to_pandas(), HUB_DATASET)
+
+
+def load_secondary(path: str | Path | None = None) -> pd.DataFrame:
+    """Load the secondary set, or any CSV with SMILES and label columns under their usual names, checked.
+
+    The repository's own set has a third column, ``corrupted``: True where the label was shuffled. It is there to grade
+    selection methods; models read ``smiles`` and ``label`` alone.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no CSV, its columns are not found, or a row cannot be used.
+
+    Warns
+    -----
+    DataWarning
+        If molecules are equal, or have more than 128 tokens.
+    """
+    path = data_file("secondary.csv") if path is None else Path(path)
+    table = read_table(path)
+    _warn(table, path)
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read and check a CSV (UTF-8, commas, a header line); see :func:`check_table`."""
+    header, rows, lines = _records(_text(path), path.name)
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{path.name} has more than one column {twice[0]!r}; give each column a name of its own")
+    uneven = [line for row, line in zip(rows, lines, strict=True) if len(row) != len(header)]
+    if uneven:
+        raise DataError(
+            f"{path.name}: {lines_have(uneven)} more or fewer fields than the header, which has {len(header)}; "
+            "give every line as many, and put a field that holds a comma in double quotes"
+        )
+    table = check_table(pd.DataFrame(rows, columns=header), path.name, lines)
+    if "corrupted" in table:
+        table["corrupted"] = _booleans(table["corrupted"], path.name, lines)
+    return table
+
+
+def _text(path: Path) -> str:
+    """The file's text; the mark of byte order that spreadsheets put in front is taken off."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; `make data` makes the repository's tables") from error
+    except (OSError, ValueError) as error:  # a folder, a file of somebody else's, another encoding
+        raise DataError(f"{path} is not a readable CSV ({error}); save it as UTF-8 text with a header line") from error
+    if "\0" in text:
+        raise DataError(f"{path} is not a readable CSV (it holds NUL bytes); save it as UTF-8 text with a header line")
+    return text
+
+
+def _records(text: str, source: str) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows, and the line on which each row begins: a quoted field may hold line breaks.
+
+    Everything stays text, so that "NA" or an empty field is reported as it stands and not turned into a number.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records, begins = [], [1]
+    try:
+        for record in reader:
+            records.append(record)
+            begins.append(reader.line_num + 1)
+    except csv.Error as error:
+        raise DataError(
+            f"{source} is not a readable CSV (line {begins[-1]}: {error}); correct the line's quotes and commas"
+        ) from error
+    if not records or not any(records[0]):
+        raise DataError(
+            f"{source} is not a readable CSV (it has no header); name the columns in the first line: smiles,label"
+        )
+    header = [name or f"unnamed {number}" for number, name in enumerate(records[0], start=1)]
+    rows = [record or [""] * len(header) for record in records[1:]]  # the reader gives a blank line no field at all
+    return header, rows, begins[1:-1]
+
+
+def _booleans(column: pd.Series, source: str, lines: Sequence[int]) -> pd.Series:
+    known = column.str.lower().map({"true": True, "false": False})
+    unknown = np.flatnonzero(known.isna()).tolist()
+    if len(unknown):
+        where = named(lines[row] for row in unknown)
+        raise DataError(f"{source}, {where}: corrupted is {column.iloc[unknown[0]]!r}; write True or False")
+    return known.astype(bool)
+
+
+def _warn(table: pd.DataFrame, path: Path) -> None:
+    """Show what is odd about the table, but for the facts that the repository's card tells."""
+    is_own = path.resolve().parent == DATA_FOLDER.resolve()
+    known = KNOWN_FACTS.get(path.name, ()) if is_own else ()
+    facts = [fact for fact in table.attrs["warnings"] if fact not in known]
+    if len(facts) > MOST_WARNINGS:
+        rest = f"{len(facts) - MOST_WARNINGS} more facts stand in table.attrs['warnings']"
+        facts = [*facts[:MOST_WARNINGS], rest]
+    for fact in facts:
+        _warn_once(path, fact)
+
+
+@cache  # Python's own memory of what was shown is emptied whenever anyone changes a warnings filter
+def _warn_once(path: Path, fact: str) -> None:
+    warnings.warn(f"{path}: {fact}", DataWarning, stacklevel=4)  # the line that called the loader

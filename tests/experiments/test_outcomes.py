@@ -1,0 +1,104 @@
+"""Each kind of stage has a version, which stands for its code: a tiny run of it must give its stored outcome.
+
+A code change that moves an outcome by more than 1e-4 turns this red; so does a version without an outcome of its own.
+Then raise the version (results on disk and on record are made again), and write the outcomes with
+``python tests/experiments/test_outcomes.py``.
+"""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from molft_utils import predict, settings
+from molft_utils.experiments import grading, pipeline, selection, stages
+from molft_utils.making import results
+from molft_utils.molformer import load_model
+from molft_utils.training import embed
+
+STORED = Path(__file__).parents[1] / "fixtures" / "outcomes.json"
+TINY = dict(
+    limit=24, epochs=2, influence_depth=4, influence_batch_size=8, shapley_chains=8, shapley_subset=12,
+    shapley_permutations=2,
+)  # fmt: skip
+SMILES = ["CCO", "c1ccccc1N", "CC(=O)Oc1ccccc1C(=O)O"]
+KINDS = {
+    kind.name: kind
+    for kind in (
+        pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, grading.GRADED, selection.POOLED,
+        selection.INFLUENCE, selection.SHAPLEY, results.RANDOM_MINI,
+    )
+}  # fmt: skip
+
+
+def outcomes() -> dict[str, list[float]]:
+    """Some numbers of a tiny run of every kind of stage, named ``<kind>/<variant>``."""
+    cfg = settings("smoke", **TINY)
+    reading = pipeline.mlm(cfg)
+    numbers: dict = {"mlm": [*reading.history["train_loss"], *embed(reading.model, SMILES)[:, :3].ravel()]}
+    fits = {method: pipeline.after_mlm(cfg, None, method) for method in ("full", "bitfit", "lora", "ia3")}
+    for name, fit in {"baseline": pipeline.baseline(cfg), **fits}.items():
+        losses = [*fit.history["train_loss"], *fit.history["validation_loss"]]
+        numbers[f"regression/{name}"] = [*losses, *predict(fit.model, SMILES)]
+    randomised = pipeline.baseline(settings("best", checkpoint="mini", **{**TINY, "epochs": 1}))
+    numbers["regression/randomised"] = [*randomised.history["train_loss"], *predict(randomised.model, SMILES)]
+    secondary = selection.secondary_table(cfg)
+    numbers["fingerprints"] = pipeline.fingerprint_predictions(cfg).head(4).to_numpy().ravel()
+    for parameters in ("all", "head"):
+        for solver, depth in (("lissa", 4), ("cg", 2)):
+            scoring = cfg.replace(influence_solver=solver, influence_depth=depth)
+            scored = selection.influence(scoring, secondary, parameters=parameters)
+            numbers[f"influence/{parameters}/{solver}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
+    both = pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
+    numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
+    valued = selection.shapley(cfg, secondary)
+    numbers["shapley"] = [*(1000 * valued.table["value"][:6]), valued.optimum]
+    grades = [grading.graded(fit, cfg).row for fit in (both, fits["lora"])]
+    numbers["graded"] = [row[name] for row in grades for name in ("rmse", "validation_rmse", "rmse_low", "trained")]
+    numbers["random-mini"] = embed(load_model(results.random_mini(0)), SMILES)[:, :3].ravel()
+    return {name: [float(x) for x in values] for name, values in numbers.items()}
+
+
+def versions() -> dict:
+    return {name: version(name).partition("+")[0] for name in stages.LIBRARIES}
+
+
+def run(folder: Path) -> dict:
+    """One thread, so that sums are taken in one order on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with stages.in_folder(folder):
+            return outcomes()
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    if stored["libraries"] != versions():
+        pytest.skip(f"the outcomes were stored with {stored['libraries']}: other libraries, other inputs")
+    return run(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_an_outcome_changes_only_with_its_version(found, kind):
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    assert stored["stages"][kind] == KINDS[kind].version, f"no outcome is stored for this version of {kind}"
+    for name in (name for name in found if name.split("/")[0] == kind):
+        np.testing.assert_allclose(
+            found[name], stored["outcomes"][name], rtol=0, atol=1e-4, err_msg=f"{name}: raise the version of {kind}"
+        )
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        numbers = {name: [round(x, 6) for x in values] for name, values in run(Path(scratch)).items()}
+    record = {"libraries": versions(), "stages": {n: k.version for n, k in KINDS.items()}, "outcomes": numbers}
+    STORED.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,84 @@
+"""Contributions along an order: equal to refitted ridges; truncation saves work and costs no more than it says."""
+
+import numpy as np
+import pytest
+
+from molft_utils.shapley import marginals, permutation_values, prefix_utilities, ts_dshapley
+
+
+@pytest.fixture
+def factorised(monkeypatch) -> list[int]:
+    """The number of rows of every Cholesky factorisation, in turn."""
+    rows: list[int] = []
+    original = marginals.prefix_utilities
+
+    def counting(kernel, kernel_val, y, y_val, order, alpha):
+        rows.append(len(order))
+        return original(kernel, kernel_val, y, y_val, order, alpha)
+
+    monkeypatch.setattr(marginals, "prefix_utilities", counting)
+    return rows
+
+
+@pytest.mark.parametrize("n, d", [(30, 8), (40, 64), (2, 3)])
+def test_prefix_utilities_equal_refitted_ridge(problem, ridge_utility, n, d):
+    X, y, X_val, y_val = problem(n, d)
+    order = np.random.default_rng(1).permutation(n)
+    fast = prefix_utilities(X @ X.T, X @ X_val.T, y, y_val, order, alpha=0.7)
+    utility = ridge_utility(X, y, X_val, y_val, alpha=0.7)
+    slow = [utility(tuple(order[: k + 1])) for k in range(n)]
+    assert np.abs(fast - slow).max() < 1e-10 * max(1, np.abs(slow).max())
+
+
+def test_the_head_of_an_order_has_the_first_utilities_of_the_whole(problem):
+    X, y, X_val, y_val = problem(30)
+    order = np.random.default_rng(1).permutation(30)
+    whole, head = (prefix_utilities(X @ X.T, X @ X_val.T, y, y_val, part, alpha=0.7) for part in (order, order[:11]))
+    assert np.abs(whole[:11] - head).max() < 1e-12
+
+
+def test_truncation_factorises_fewer_rows(problem, factorised):
+    data = problem(60)
+    permutation_values(*data, n_permutations=20)
+    assert factorised == [60] * 20
+    factorised.clear()
+    permutation_values(*data, n_permutations=20, truncation=0.2)
+    assert sum(factorised) < 0.8 * 60 * 20
+    assert sum(rows**3 for rows in factorised) < 0.5 * 60**3 * 20  # the operations, but for a constant
+
+
+def test_each_chain_finds_the_utility_of_its_whole_subset_once(problem, factorised):
+    ts_dshapley(*problem(60), n_chains=2, subset_size=30, n_permutations=10, truncation=0.999)
+    assert factorised == 2 * [30, *10 * [8]]  # a quarter of an order reaches so wide a tolerance
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
+def test_truncation_zeroes_all_that_follows_the_first_prefix_near_the_whole(problem, ridge_utility, tolerance):
+    data = problem(25)
+    utility, orders = ridge_utility(*data), np.random.default_rng(7)
+    empty, whole, expected = utility(()), utility(tuple(range(25))), np.zeros(25)
+    for order in (orders.permutation(25) for _ in range(4)):
+        before = empty
+        for k, molecule in enumerate(order):
+            if abs(whole - before) <= tolerance * abs(whole - empty):
+                break
+            after = utility(tuple(order[: k + 1]))
+            expected[molecule] += (after - before) / 4
+            before = after
+    found = permutation_values(*data, n_permutations=4, truncation=tolerance, seed=7)
+    assert np.abs(found.values - expected).max() < 1e-10
+    assert (found.counts == 4).all()
+
+
+def test_truncation_keeps_the_efficiency_within_the_tolerance(problem, ridge_utility):
+    data = problem(60)
+    utility = ridge_utility(*data)
+    whole = utility(tuple(range(60))) - utility(())
+    cut = permutation_values(*data, n_permutations=20, truncation=0.05).values
+    assert not np.allclose(cut, permutation_values(*data, n_permutations=20).values)
+    assert abs(cut.sum() - whole) <= 0.05 * abs(whole)
+
+
+def test_a_truncation_smaller_than_rounding_changes_nothing(problem):
+    cut, uncut = (permutation_values(*problem(30), n_permutations=5, truncation=t) for t in (1e-30, 0.0))
+    assert np.abs(cut.values - uncut.values).max() < 1e-12

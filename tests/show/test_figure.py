@@ -1,0 +1,96 @@
+"""Figures: one look, which leaves the reader's own settings alone; files where the environment says."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from molft_utils.show import plots
+from molft_utils.show.figure import new_figure, show
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLFT_FIGURES", str(tmp_path / "figures"))
+    return tmp_path / "figures"
+
+
+@pytest.fixture
+def readers_settings():
+    """Settings of a reader with a taste of his own."""
+    with matplotlib.rc_context({"lines.linewidth": 5, "font.size": 22, "axes.titlelocation": "right"}):
+        yield dict(matplotlib.rcParams)
+
+
+HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8], "validation_loss": [1.1, 0.9]})
+DRAWN = {
+    "learning_curve": lambda: plots.learning_curve(HISTORY, "a", "A title", {"the mean": 1.2}),
+    "scatter": lambda: plots.predicted_against_measured([0.0, 1.0, 2.0], [0.1, 1.0, 1.8], "a", "A title"),
+    "intervals": lambda: plots.intervals({"x": (1.0, 0.9, 1.1)}, "a", "A title", {"x": 0.9}),
+    "molecules": lambda: plots.draw_molecules(["CCO"], ["ethanol"], "a", "Ethanol."),
+}
+
+
+def notebook_cell() -> None:
+    """What a notebook's own cell draws on the axes."""
+    figure, (axes,) = new_figure()
+    axes.hist(np.arange(9.0), bins=3, label="three bins")
+    axes.plot([0, 9], [1, 3], "o-")
+    axes.set(xlabel="x", ylabel="y", title="A title")
+    axes.annotate("here", (1, 1))
+    axes.legend()
+    figure.suptitle("above")
+    show(figure, "a", "A histogram.")
+
+
+@pytest.mark.parametrize("draw", [*DRAWN.values(), notebook_cell, new_figure], ids=[*DRAWN, "cell", "new_figure"])
+def test_the_readers_settings_are_the_same_before_and_after(folder, readers_settings, draw):
+    draw()
+    assert dict(matplotlib.rcParams) == readers_settings
+
+
+@pytest.mark.parametrize("draw", [DRAWN["learning_curve"], notebook_cell], ids=["learning_curve", "cell"])
+def test_the_readers_settings_do_not_change_the_picture(folder, draw):
+    draw()
+    plain = (folder / "a.png").read_bytes()
+    with matplotlib.rc_context({"lines.linewidth": 5, "font.size": 22, "axes.titlelocation": "right"}):
+        draw()
+    assert (folder / "a.png").read_bytes() == plain
+
+
+def test_a_failing_cell_leaves_the_readers_settings_alone(readers_settings):
+    figure, (axes,) = new_figure()
+    with pytest.raises(ValueError):
+        axes.plot([1, 2], [1, 2, 3])
+    assert dict(matplotlib.rcParams) == readers_settings
+    with pytest.raises(AttributeError):
+        figure.suptitle("above", nonsense=True)
+    assert dict(matplotlib.rcParams) == readers_settings
+
+
+def test_the_look_of_the_axes():
+    figure, (axes,) = new_figure()
+    (line,) = axes.plot([1, 2])
+    axes.set(title="A title")
+    assert line.get_linewidth() == 1.5 and line.get_color() == plots.COLOURS["train"]
+    assert not axes.spines["top"].get_visible() and axes.get_title(loc="left") == "A title"
+    assert figure.get_constrained_layout()
+
+
+def test_figures_go_where_the_environment_says_at_the_time(tmp_path, monkeypatch, capsys):
+    for name in ("first", "second"):
+        monkeypatch.setenv("MOLFT_FIGURES", str(tmp_path / name))
+        notebook_cell()
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["a.png"]
+        assert (tmp_path / name / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_carries_its_text_alternative(folder, monkeypatch):
+    displayed = []
+    monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **more: displayed.append((data, more)))
+    DRAWN["molecules"]()
+    ((data, more),) = displayed
+    assert data["text/plain"] == "Ethanol." and more["metadata"]["image/png"]["alt"] == "Ethanol."
+    json.dumps(data)
