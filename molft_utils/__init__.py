@@ -7,7 +7,7 @@ one idea.
 from importlib.metadata import PackageNotFoundError, version
 
 from .data import Split, length_study, load_lipophilicity, load_secondary, overlap, split
-from .errors import CheckpointError, DataError, DivergenceError, MolftError, SettingsError, StaleRunError
+from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
 from .evaluation import Scores, beside_report, evaluate, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
@@ -23,6 +23,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 __all__ = [
     "CheckpointError",
     "DataError",
+    "DataWarning",
     "DivergenceError",
     "Fit",
     "MolftError",

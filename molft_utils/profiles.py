@@ -5,7 +5,7 @@ profile  checkpoint for
 ======== ========== ======================================================================================
 smoke    mini       tests: the same code on few molecules, a minute for each notebook
 class    mini       a lecture without a GPU or a network: the full data in a few minutes
-report   xl         the report's settings to the letter: learning rate 1e-7, raw labels, SMILES as they stand
+report   xl         the report's settings to the letter: learning rate 1e-7, raw labels, SMILES not rewritten
 best     xl         the best known settings, on a T4; for a small checkpoint, those that suit it best
 ======== ========== ======================================================================================
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import set_seed
 
 from molft_utils import MolftError, SettingsError, load_model, predict, settings
 from molft_utils.influence import influence_scores
@@ -11,7 +12,6 @@ from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSeque
 from molft_utils.peft_methods import (
     apply_method,
     expected_parameters,
-    learning_rate,
     load_adapter,
     merged,
     save_adapter,
@@ -19,6 +19,7 @@ from molft_utils.peft_methods import (
 )
 from molft_utils.profiles import METHODS
 from molft_utils.training import finetune as finetune_function
+from molft_utils.training.trainer import Progress
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
@@ -128,15 +129,29 @@ def test_omega_stays_while_an_adapter_trains(cfg):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_an_interrupted_adapter_training_goes_on(cfg, tmp_path):
-    cfg = cfg.replace(learning_rate=1e-2, epochs=2)
-    whole = finetune_function(
-        apply_method(load_model("mini"), "lora", cfg.replace(lora_dropout=0.0)), TABLE, TABLE, cfg, tmp_path / "a"
-    )
-    assert whole.seconds > 0
-    resumed = finetune_function(
-        apply_method(load_model("mini"), "lora", cfg.replace(lora_dropout=0.0)), TABLE, TABLE, cfg, tmp_path / "a"
-    )
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", PEFT)
+def test_an_interrupted_adapter_training_goes_on(method, cfg, tmp_path, monkeypatch):
+    cfg = cfg.replace(learning_rate=1e-2, epochs=3)
+
+    def fit(folder):
+        set_seed(0)
+        model = apply_method(load_model("mini"), method, cfg.replace(lora_dropout=0.0))
+        return finetune_function(model, TABLE, TABLE, cfg, tmp_path / folder)
+
+    def stop_in_the_second_epoch(self, args, state, control, **kwargs):
+        if state.epoch > 1.5:
+            raise Stop
+
+    whole = fit("whole")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Progress, "on_evaluate", stop_in_the_second_epoch)
+        fit("cut")
+    resumed = fit("cut")
+    pd.testing.assert_frame_equal(resumed.history, whole.history)
     assert np.allclose(predict(whole.model, SMILES), predict(resumed.model, SMILES), atol=1e-5)
 
 
@@ -149,9 +164,9 @@ def test_influence_scores_work_on_a_lora_model(cfg):
 
 
 def test_learning_rates_are_the_methods_own():
-    assert learning_rate("full", settings("class")) == settings("class").learning_rate
-    assert {learning_rate(m, settings("report")) for m in METHODS} == {1e-7}
-    assert learning_rate("bitfit", settings("best")) == 4e-4
+    assert settings("class").of_method("full").learning_rate == settings("class").learning_rate
+    assert {settings("report").of_method(m).learning_rate for m in METHODS} == {1e-7}
+    assert settings("best").of_method("bitfit").learning_rate == 4e-4
 
 
 def test_unknown_methods_are_refused(cfg):

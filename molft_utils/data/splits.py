@@ -70,7 +70,8 @@ def _cut_scaffolds(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
     rows = (
         pd.Series(np.arange(len(table))).groupby(pd.factorize(pd.Series(map(scaffold, table["smiles"])))[0]).apply(list)
     )
-    size, taken = round(share * len(table)), []
+    size = round(share * len(table))
+    taken: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         if len(taken) + len(rows[i]) <= size:
             taken += rows[i]

@@ -4,4 +4,4 @@ from . import records
 from .intervals import Difference, auroc, mean_rmse, paired_difference
 from .metrics import Scores, evaluate, scores
 from .records import record, record_cells, record_difference
-from .report import beside_report, report, report_table3, report_table4
+from .report import beside_report, read_report, report_table3, report_table4

@@ -13,7 +13,7 @@ from .metrics import Scores
 _METHODS = {"Full Finetuning": "full", "Full Fine-tuning": "full", "BitFit": "bitfit", "LoRA": "lora", "IA3": "ia3"}
 
 
-def report() -> dict:
+def read_report() -> dict:
     """The report's tables, as ``data/report.json`` holds them."""
     return json.loads((DATA_FOLDER / "report.json").read_text(encoding="utf-8"))
 
@@ -23,14 +23,14 @@ def report_table3() -> pd.DataFrame:
     selections = {"No selection": "none", "Influence Method": "influence", "TS-DShapley": "ts-dshapley"}
     return pd.DataFrame(
         {"selection": selections[selection], "method": _METHODS[method], "rmse": rmse}
-        for selection, row in report()["table3"]["rows"].items()
+        for selection, row in read_report()["table3"]["rows"].items()
         for method, rmse in row.items()
     )
 
 
 def report_table4() -> pd.Series:
     """The report's Table 4: minutes of training on a T4, by our names of methods."""
-    return pd.Series(report()["table4"]["rows"], name="minutes").rename(index=_METHODS)
+    return pd.Series(read_report()["table4"]["rows"], name="minutes").rename(index=_METHODS)
 
 
 def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def beside_report(table: str, ours: Mapping[str, Scores], column: str | None = N
     DataFrame
         One row per name: ``report``, ``ours`` and our ``95 % interval``, in logD.
     """
-    theirs = report()[table]["rows"]
+    theirs = read_report()[table]["rows"]
     if column is not None:
         theirs = {name: row[column] for name, row in theirs.items()}
     names = [*ours, *(name for name in theirs if name not in ours)]

@@ -43,6 +43,7 @@ class Cell:
 
     @property
     def key(self) -> dict:
+        """The cell as the first columns of its row."""
         return dataclasses.asdict(self)
 
 

@@ -36,10 +36,7 @@ LORA_AFTER_MLM = dataclasses.replace(AFTER_MLM, groups=(*REGRESSION.groups, "lor
 
 @dataclasses.dataclass(frozen=True)
 class StagedFit:
-    """A trained model on disk: ``folder`` holds it, ``reused`` says whether it was made earlier.
-
-    The model itself is loaded at first use.
-    """
+    """A trained model on disk; the model itself is loaded at first use."""
 
     result: Result
     task: str
@@ -47,10 +44,12 @@ class StagedFit:
 
     @property
     def folder(self) -> Path:
+        """The stage's folder, which ``load_model`` takes as a checkpoint."""
         return self.result.folder
 
     @property
     def reused(self) -> bool:
+        """Whether it was made earlier."""
         return self.result.reused
 
     @property

@@ -52,10 +52,8 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
     ----------
     table
         The secondary set, with the column ``score`` or ``dot_product`` where the rule reads it.
-    rule
-        A key of ``RULES``.
-    seed
-        For the rule that draws at random.
+    rule, seed
+        A key of ``RULES``, and the seed of the rule that draws at random.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def hvp(loss: Loss, params: Params, batch: Any, vector: Params) -> Params:
     params = _tracked(params)
     tensors = list(params.values())
     grads = torch.autograd.grad(loss(params, batch).mean(), tensors, create_graph=True, materialize_grads=True)
-    along = sum((g * vector[name]).sum() for name, g in zip(params, grads, strict=True))
+    along = torch.stack([(g * vector[name]).sum() for name, g in zip(params, grads, strict=True)]).sum()
     if not along.requires_grad:  # a loss that is linear in the parameters has no curvature
         return {name: torch.zeros_like(p) for name, p in params.items()}
     return dict(zip(params, torch.autograd.grad(along, tensors, materialize_grads=True), strict=True))

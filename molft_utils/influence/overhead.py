@@ -34,7 +34,7 @@ def plan_overhead(depth: int, average: float, n_batches: int, scale_given: bool)
 def _looks(left: int, ends: list[int], n_batches: int) -> dict[int, int]:
     """From the last window backwards: on all batches while that leaves enough for three looks, else on a few."""
     few = min(n_batches, MOST_BATCHES, max(FEWEST_BATCHES, left // FEWEST_LOOKS))
-    looks = {}
+    looks: dict[int, int] = {}
     for end in reversed(ends):
         still_wanted = max(0, FEWEST_LOOKS - len(looks) - 1)
         size = n_batches if left >= n_batches + still_wanted * few else few

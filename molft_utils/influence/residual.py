@@ -40,7 +40,7 @@ def estimated_residual(hessian: _Hessian, window: Window, v: Tensor, sample: Seq
     It errs towards too large a residual, as it leaves out that in directions of small curvature the drift makes up for
     part of the chance. Measured against the exact one on a ridge regression (65 parameters, 47 or 104 batches, 20 to
     200 steps, 40 orders): .66 to 1.72 times as large, 1.1 on average. On all parameters of the mini checkpoint after
-    100 steps: EXACT.
+    100 steps on 95 batches: .144 where .049 is exact.
     """
     length = window.end - window.start
     chance = _variance(hessian, window.s, sample) * _unevenness(window.start, window.end, len(hessian.batches))

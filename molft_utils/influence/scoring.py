@@ -228,7 +228,9 @@ def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]
     std, mean = model.config.label_std, model.config.label_mean
 
     def loss(head: Params, batch: dict[str, Tensor]) -> Tensor:
-        predictions = functional_call(base.classifier, head, (batch["pooled"],)).squeeze(-1) * std + mean
+        predictions = (
+            functional_call(base.get_submodule("classifier"), head, (batch["pooled"],)).squeeze(-1) * std + mean
+        )
         return ((predictions - batch["labels"]) / std) ** 2
 
     # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".

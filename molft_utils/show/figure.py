@@ -1,19 +1,15 @@
 """What every figure shares: one look, a file of its own, a text alternative."""
 
 import base64
-import functools
-import inspect
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import matplotlib
 import numpy as np
 import seaborn as sns
 from cycler import cycler
 from IPython.display import display
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
@@ -38,53 +34,21 @@ LOOK = {
 }
 
 
-_looking: ContextVar[bool] = ContextVar("_looking", default=False)
-
-
 @contextmanager
 def look() -> Iterator[None]:
-    """Draw in the shared look; afterwards the reader's own matplotlib settings are as they were."""
-    if _looking.get():  # the methods of a figure call each other thousands of times, and a change of look takes 2 ms
+    """Draw in the shared look (a context, or a decorator); afterwards the reader's own settings are as they were."""
+    with matplotlib.rc_context(LOOK):
         yield
-        return
-    token = _looking.set(True)
-    try:
-        with matplotlib.rc_context(LOOK):
-            yield
-    finally:
-        _looking.reset(token)
 
 
-def in_our_look(draw: Callable) -> Callable:
-    """Wrap a function so that it draws in the shared look, whatever the reader's own settings are."""
-
-    @functools.wraps(draw)
-    def drawn(*args, **kwargs):
-        with look():
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def _in_our_look(kind: type) -> type:
-    """A kind of Figure or Axes whose public methods draw in the shared look: a notebook's own cells draw with them."""
-    methods = inspect.getmembers(kind, inspect.isfunction)
-    # matplotlib treats a class that has a ``cla`` of its own in another way, and getters draw nothing
-    drawing = {name: in_our_look(m) for name, m in methods if name != "cla" and not name.startswith(("_", "get_"))}
-    return type(kind.__name__, (kind,), drawing)
-
-
-OurFigure, OurAxes = _in_our_look(Figure), _in_our_look(Axes)
-
-
-@in_our_look
+@look()
 def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot (nothing is left open) with a row of axes; sizes in inches."""
-    figure = OurFigure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False, subplot_kw={"axes_class": OurAxes})[0]
+    """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-@in_our_look
+@look()
 def show(figure: Figure, name: str, alt: str) -> None:
     """Write ``<name>.png`` into the folder of figures and show the figure with its text alternative."""
     buffer = io.BytesIO()
@@ -104,7 +68,7 @@ def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt
     rows = -(-len(smiles) // per_row)
     width, height = 230, 200
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * rows, width, height)
-    drawer.drawOptions().legendFontSize = 18
+    drawer.drawOptions().legendFontSize = 18  # type: ignore[assignment]  # rdkit's stubs are generated
     molecules = [Chem.MolFromSmiles(s) for s in smiles]
     drawer.DrawMolecules(molecules, legends=list(legends))
     drawer.FinishDrawing()

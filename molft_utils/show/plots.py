@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 
 from ..evaluation import Difference
-from .figure import COLOURS, draw_molecules, new_figure, show
+from .figure import COLOURS, draw_molecules, look, new_figure, show
 
 __all__ = [
     "COLOURS",
@@ -17,6 +17,7 @@ __all__ = [
     "draw_molecules",
     "intervals",
     "learning_curve",
+    "look",
     "new_figure",
     "predicted_against_measured",
     "removal",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 
+@look()
 def learning_curve(history: pd.DataFrame, name: str, title: str, references: Mapping[str, float] | None = None) -> None:
     """Training and validation loss of each epoch (the report's Figures 1 and 2), the kept epoch marked.
 
@@ -57,6 +59,7 @@ def learning_curve(history: pd.DataFrame, name: str, title: str, references: Map
     show(figure, name, f"{title}: losses against the epoch. Validation losses in logD²: {losses}.")
 
 
+@look()
 def predicted_against_measured(labels: Sequence[float], predictions: Sequence[float], name: str, title: str) -> None:
     """Scatter of predictions against labels, both in logD, with the line of equality."""
     figure, (axes,) = new_figure(4.6, 4.4)
@@ -68,6 +71,7 @@ def predicted_against_measured(labels: Sequence[float], predictions: Sequence[fl
     show(figure, name, f"{title}: predicted against measured logD of {len(labels)} molecules, correlation {r:.2f}.")
 
 
+@look()
 def intervals(
     rows: Mapping[str, tuple[float, float, float]], name: str, title: str, report: Mapping[str, float] | None = None
 ) -> None:
@@ -96,6 +100,7 @@ def intervals(
     show(figure, name, f"{title}. Test RMSE in logD: {values}.")
 
 
+@look()
 def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
     """Residual of inverse Hessian products against the number of Hessian products spent, both on log scales."""
     figure, (axes,) = new_figure()
@@ -111,6 +116,7 @@ def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
     show(figure, name, f"Relative residual against Hessian products; at the end: {ends}.")
 
 
+@look()
 def score_histogram(table: pd.DataFrame, name: str) -> None:
     """Histogram of influence scores, right and wrong labels (column ``corrupted``) apart."""
     figure, (axes,) = new_figure()
@@ -131,6 +137,7 @@ def score_histogram(table: pd.DataFrame, name: str) -> None:
     show(figure, name, f"Histogram of scores; median of right labels {middle[0]}, of wrong labels {middle[1]}.")
 
 
+@look()
 def differences(rows: Mapping[str, Difference], name: str, title: str) -> None:
     """Paired differences of the test RMSE in logD with their 95 % intervals, a row each, zero marked."""
     figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
@@ -148,6 +155,7 @@ def differences(rows: Mapping[str, Difference], name: str, title: str) -> None:
     show(figure, name, f"{title}. " + "; ".join(f"{row} {value}" for row, value in rows.items()) + ".")
 
 
+@look()
 def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> None:
     """Split-half rank correlation of data values against the work spent.
 
@@ -166,6 +174,7 @@ def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> N
     show(figure, name, f"Split-half rank correlation against the number of contributions; at the end: {ends}.")
 
 
+@look()
 def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
     """Error of the source model against the number of molecules removed, by three orders of removal."""
     figure, (axes,) = new_figure()
@@ -199,6 +208,7 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
     )
 
 
+@look()
 def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str) -> None:
     """Heat maps of the test RMSE by selection and method, side by side in the same colours.
 
@@ -243,6 +253,7 @@ def _with_interval(cell: pd.Series) -> str:
     return f"{cell['rmse']:.3f}{interval}"
 
 
+@look()
 def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) -> None:
     """What a method costs: time relative to full fine-tuning, ours and the report's; test RMSE; trained parameters.
 

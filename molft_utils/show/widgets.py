@@ -13,6 +13,7 @@ from ..training import fill_mask
 from . import plots
 
 
+@plots.look()
 def length_slider(lengths: np.ndarray, name: str) -> None:
     """Show what a maximum length costs: a slider over the limit, and the same as a picture.
 
@@ -50,6 +51,7 @@ def length_slider(lengths: np.ndarray, name: str) -> None:
     )
 
 
+@plots.look()
 def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
     """Hide any token of a molecule: a slider over its tokens, and all of them at once as a picture."""
     tokens = load_tokenizer().tokenize(smiles)
@@ -71,6 +73,7 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
     plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {chosen}.")
 
 
+@plots.look()
 def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
     """Show how the ranking of candidates depends on the damping: a slider, and all values at once as a picture.
 

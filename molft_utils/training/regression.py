@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
@@ -42,7 +43,7 @@ def finetune(
     Raises
     ------
     DataError
-        If a split is empty.
+        If a split is empty, or a label is not finite.
     StaleRunError
         If ``output_dir`` holds a run with other settings, data or initial weights.
     DivergenceError
@@ -100,3 +101,7 @@ def _require_rows(train: pd.DataFrame, validation: pd.DataFrame) -> None:
     for name, table in (("training", train), ("validation", validation)):
         if not len(table):
             raise DataError(f"the {name} table has no rows")
+        bad = table[~np.isfinite(table["label"].to_numpy(dtype=float))]
+        if len(bad):
+            row, label = bad.index[0], bad["label"].iloc[0]
+            raise DataError(f"{name} table, row {row}: the label is {label}; give a number or take the molecule out")

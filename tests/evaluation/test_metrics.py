@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from molft_utils import DataError, beside_report, paired_difference, scores
-from molft_utils.evaluation import mean_rmse, report
+from molft_utils.evaluation import mean_rmse, read_report
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.normal(2.0, 1.2, size=400)
@@ -91,7 +91,7 @@ def test_pairs_must_match():
 
 
 def test_the_report_is_quoted_as_it_stands():
-    tables = report()
+    tables = read_report()
     assert tables["table1"]["rows"] == {"Baseline Regression Model": 1.1352, "Finetuned Regression Model": 1.1009}
     assert tables["table2"]["rows"]["Train + Secondary (top 100 positive)"] == 0.9426
     assert tables["table3"]["rows"]["Influence Method"]["BitFit"] == 2.6366

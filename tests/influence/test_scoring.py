@@ -222,7 +222,7 @@ def test_train_mode_and_a_redrawn_omega_are_refused(tiny):
 
 
 def test_empty_tables_and_unknown_parameters_are_refused(tiny):
-    with pytest.raises(DataError, match="no molecules"):
+    with pytest.raises(DataError, match="no rows to make batches from"):
         molecule_batches(tiny, TABLE.head(0), 2)
     with pytest.raises(DataError, match="choose 'all' or 'head'"):
         influence.trained_parameters(tiny, "tail")

@@ -86,7 +86,8 @@ def test_two_writers_lose_nothing(tmp_path, monkeypatch):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join()
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
     assert len(pd.read_csv(tmp_path / "t.csv")) == 10
     assert pd.read_csv(tmp_path / "t_predictions.csv").shape == (3, 12)
 

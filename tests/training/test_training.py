@@ -155,8 +155,16 @@ def test_early_stopping(model, cfg):
 def test_empty_tables_and_divergence_are_named(model, cfg):
     with pytest.raises(DataError, match="validation table has no rows"):
         finetune(model, TRAIN, VALIDATION.head(0), cfg)
-    broken = TRAIN.assign(label=[float("inf"), *TRAIN["label"][1:]])
-    with pytest.raises((DivergenceError, DataError)):
+    with torch.no_grad():
+        model.classifier.out_proj.weight.fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="not finite; lower the learning rate"):
+        finetune(model, TRAIN, VALIDATION, cfg)
+
+
+@pytest.mark.parametrize("label", [float("inf"), float("nan")])
+def test_a_label_that_is_not_finite_is_named_with_its_row(model, cfg, label):
+    broken = TRAIN.assign(label=[*TRAIN["label"][:3], label, *TRAIN["label"][4:]])
+    with pytest.raises(DataError, match=r"training table, row 6: the label is (inf|nan)"):
         finetune(model, broken, VALIDATION, cfg)
 
 
