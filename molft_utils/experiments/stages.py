@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..errors import CheckpointError
-from ..files import DATA_FOLDER, ROOT, file_hash, stages_folder, write_atomically
+from ..files import DATA_FOLDER, IN_CHECKOUT, ROOT, file_hash, stages_folder, write_atomically
 from ..inputs import changes, fingerprint
 from ..molformer import checkpoint_hash, device
 from ..profiles import Settings
@@ -176,6 +176,8 @@ def read_record(folder: Path) -> dict:
 @lru_cache(maxsize=1)
 def commit() -> str | None:
     """The commit of the code that runs, with ``-dirty`` if files have changed since; None outside a checkout."""
+    if not IN_CHECKOUT:
+        return None  # git would tell of whatever repository one happens to work in
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

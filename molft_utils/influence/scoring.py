@@ -59,7 +59,7 @@ class InfluenceResult:
         leak = " - A LEAK: the test labels chose the training data" if self.target == "test" else ""
         return (
             f"{len(self.table)} candidates scored for the {self.target} loss{leak}; {int((self.scores > 0).sum())} "
-            f"helpful; residual {self.direction.residual:.2f} after {self.direction.n_products} products; "
+            f"helpful; residual about {self.direction.residual:.2f} after {self.direction.n_products} products; "
             f"{self.seconds:.0f} s"
         )
 

@@ -1,32 +1,17 @@
 """The grid: every cell once, whatever happens to the process."""
 
 import json
-import multiprocessing
 import os
-import random
-import time
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
+from small_grids import NUMBERS, SMALL, small_grid
 
 from molft_utils import SettingsError, settings
 from molft_utils.experiments import grid, stages
 from molft_utils.experiments.grid import Cell, run_grid
 from molft_utils.making import results
-
-#: A few molecules and two epochs: the same code, a second a cell.
-SMALL = dict(
-    limit=24, epochs=2, influence_depth=2, influence_batch_size=8, shapley_subset=12, shapley_chains=8,
-    shapley_permutations=2,
-)  # fmt: skip
-NUMBERS = ["rmse", "validation_rmse", "n_train", "trained", "total", "epochs"]
-
-
-def small_grid(folder, **options) -> pd.DataFrame:
-    with stages.in_folder(folder):
-        return run_grid(settings("smoke", **SMALL), **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,98 +113,6 @@ def test_unknown_names_are_refused():
         run_grid(settings("smoke"), methods=["prompt"])
     with pytest.raises(SettingsError, match="unknown luck"):
         run_grid(settings("smoke"), selections=["luck"])
-
-
-# Kill -9
-
-
-PART = dict(selections=["none", "ts-dshapley"])  # twenty stages and more: enough for five kills on a fast machine
-
-
-def run_part(folder) -> None:
-    small_grid(folder, **PART)
-
-
-def run_row_with_workers(folder) -> None:
-    small_grid(folder, selections=["none"], n_jobs=2)
-
-
-def processes():
-    """Children that start with everything imported, and no thread of this process in them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["molft_utils.experiments"])
-    return context
-
-
-def finished(folder) -> dict:
-    return {
-        path.parent.name: path.stat().st_mtime_ns
-        for path in folder.glob("*-*/record.json")
-        if ".partial" not in str(path)
-    }
-
-
-def require_whole_and_once(folder, seen) -> dict:
-    now = finished(folder)
-    assert all(now.get(name) == written for name, written in seen.items())  # nothing was run twice
-    for name in now:
-        json.loads((folder / name / "record.json").read_text())  # nothing was half written
-    return now
-
-
-def test_killed_five_times_the_grid_gives_the_same_table(twelve, tmp_path):
-    context, rng, seen = processes(), random.Random(0), {}
-    warm = context.Process(target=os.getpid)  # the fork server imports torch now, not on the clock
-    warm.start()
-    warm.join()
-    for _ in range(5):
-        process = context.Process(target=run_part, args=(tmp_path,))
-        process.start()
-        while process.exitcode is None and len(finished(tmp_path)) <= len(seen):
-            time.sleep(0.02)  # let it finish one more stage, and then strike at any moment
-        process.join(rng.uniform(0, 0.4))
-        assert process.exitcode is None, "the grid was done before the fifth kill"
-        process.kill()
-        process.join()
-        seen = require_whole_and_once(tmp_path, seen)
-    table = small_grid(tmp_path, **PART)
-    require_whole_and_once(tmp_path, seen)
-    expected = twelve.query("selection != 'influence'")
-    assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
-
-
-def test_a_killed_worker_loses_nothing_that_was_finished(twelve, tmp_path):
-    small_grid(tmp_path, selections=["none"], methods=["full"])  # what comes before the workers
-    seen = finished(tmp_path)
-    process = processes().Process(target=run_row_with_workers, args=(tmp_path,))
-    process.start()
-    while len(finished(tmp_path)) <= len(seen) and process.exitcode is None:
-        time.sleep(0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    workers = [child for child in children if "LokyProcess" in " ".join(child.cmdline())]
-    assert workers, "no worker process to kill"
-    workers[0].kill()
-    process.join(240)
-    assert process.exitcode not in (None, 0), "joblib tells of a killed worker by an error"
-    seen = require_whole_and_once(tmp_path, seen)
-    table = small_grid(tmp_path, selections=["none"], n_jobs=2)
-    require_whole_and_once(tmp_path, seen)
-    expected = twelve.query("selection == 'none'")
-    assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
-
-
-def test_two_processes_on_one_folder(twelve, tmp_path):
-    context = processes()
-    pair = [context.Process(target=run_part, args=(tmp_path,)) for _ in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(240)
-    assert [process.exitcode for process in pair] == [0, 0]
-    table = small_grid(tmp_path, **PART)
-    assert table["reused"].all()
-    expected = twelve.query("selection != 'influence'")
-    assert np.allclose(table[NUMBERS].astype(float), expected[NUMBERS].astype(float), atol=1e-4)
 
 
 def test_processes_of_accelerate_share_the_cells(monkeypatch):

@@ -21,7 +21,7 @@ from molft_utils.training import embed
 
 STORED = Path(__file__).parents[1] / "fixtures" / "outcomes.json"
 TINY = dict(
-    limit=24, epochs=2, influence_depth=4, influence_batch_size=8, shapley_chains=8, shapley_subset=12,
+    limit=16, epochs=1, influence_depth=2, influence_batch_size=8, shapley_chains=8, shapley_subset=12,
     shapley_permutations=2,
 )  # fmt: skip
 SMILES = ["CCO", "c1ccccc1N", "CC(=O)Oc1ccccc1C(=O)O"]
@@ -43,19 +43,19 @@ def outcomes() -> dict[str, list[float]]:
     for name, fit in {"baseline": pipeline.baseline(cfg), **fits}.items():
         losses = [*fit.history["train_loss"], *fit.history["validation_loss"]]
         numbers[f"regression/{name}"] = [*losses, *predict(fit.model, SMILES)]
-    randomised = pipeline.baseline(settings("best", checkpoint="mini", **{**TINY, "epochs": 1}))
+    randomised = pipeline.baseline(settings("best", checkpoint="mini", **TINY))
     numbers["regression/randomised"] = [*randomised.history["train_loss"], *predict(randomised.model, SMILES)]
     secondary = selection.secondary_table(cfg)
     numbers["fingerprints"] = pipeline.fingerprint_predictions(cfg).head(4).to_numpy().ravel()
     for parameters in ("all", "head"):
-        for solver, depth in (("lissa", 4), ("cg", 2)):
+        for solver, depth in (("lissa", 2), ("cg", 1)):
             scoring = cfg.replace(influence_solver=solver, influence_depth=depth)
             scored = selection.influence(scoring, secondary, parameters=parameters)
             numbers[f"influence/{parameters}/{solver}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
     both = pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
     numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
     valued = selection.shapley(cfg, secondary)
-    numbers["shapley"] = [*(1000 * valued.table["value"][:6]), valued.optimum]
+    numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]
     grades = [grading.graded(fit, cfg).row for fit in (both, fits["lora"])]
     numbers["graded"] = [row[name] for row in grades for name in ("rmse", "validation_rmse", "rmse_low", "trained")]
     numbers["random-mini"] = embed(load_model(results.random_mini(0)), SMILES)[:, :3].ravel()
