@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
 from ..data import Split, load_secondary, table_hash
-from ..errors import DataError
+from ..errors import DataError, DataWarning
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, influence_scores
 from ..profiles import Settings
@@ -79,6 +79,7 @@ def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.Da
         warnings.warn(
             "the secondary labels come from a model of the training molecules of the random split with seed 42; "
             f"many are test molecules of split_method={data.split_method!r}, split_seed={data.split_seed}",
+            DataWarning,
             stacklevel=2,
         )
     return load_secondary(path).head(data.limit)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, settings
+from molft_utils import DataError, DataWarning, settings
 from molft_utils.evaluation import auroc, report_table3, report_table4
 from molft_utils.experiments import selection, stages
 
@@ -88,5 +88,5 @@ def test_the_reports_tables_by_our_names():
 
 
 def test_the_secondary_set_warns_where_its_labels_leak():
-    with pytest.warns(UserWarning, match="labels come from a model of the training molecules"):
+    with pytest.warns(DataWarning, match="labels come from a model of the training molecules"):
         selection.secondary_table(settings("smoke", split_method="scaffold"))
