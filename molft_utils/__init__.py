@@ -6,7 +6,7 @@ one idea.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from .data import Split, length_study, load_lipophilicity, load_secondary, overlap, split
+from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, overlap, split
 from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
 from .evaluation import Scores, beside_report, evaluate, paired_difference, scores
 from .experiments import grid
@@ -39,6 +39,7 @@ __all__ = [
     "grid",
     "length_study",
     "load_lipophilicity",
+    "load_logp",
     "load_model",
     "load_secondary",
     "load_tokenizer",

@@ -27,6 +27,9 @@ ROOT = PACKAGE_FOLDER.parent if IN_CHECKOUT else Path.cwd()
 DATA_FOLDER = ROOT / "data" if IN_CHECKOUT else PACKAGE_FOLDER / "shipped"
 MINI_FOLDER = DATA_FOLDER / "molformer-mini"
 
+#: The checkpoints that the repository carries, by name.
+CARRIED = {"mini": MINI_FOLDER, "mini-descriptors": DATA_FOLDER / "molformer-mini-descriptors"}
+
 NOTEBOOKS_FOLDER = ROOT / "notebooks"
 RUNS_FOLDER = ROOT / "runs"
 DOWNLOADS_FOLDER = RUNS_FOLDER / "downloads"

@@ -46,7 +46,7 @@ class Training:
     Parameters
     ----------
     checkpoint : str
-        "mini", "xl" or a folder.
+        "mini", "mini-descriptors", "xl" or a folder.
     precision : {"auto", "fp32", "fp16", "bf16"}
         "auto" is bf16 on GPUs of compute capability 8 and above and on CPUs that have instructions for it, fp16 on
         older GPUs, and fp32 elsewhere.

@@ -23,7 +23,6 @@ HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
 #: Facts that ``data/README.md`` tells about the repository's own files: no warning repeats them.
 KNOWN_FACTS = {
     "lipophilicity.csv": ("lines 1238, 1399 and 3594 have more than 128 tokens and will be cut",),
-    "secondary.csv": ("line 301 has more than 128 tokens and will be cut",),
 }
 
 #: More facts about one file than these are counted, not shown one by one.
@@ -63,8 +62,9 @@ def load_lipophilicity(source: str = "local") -> pd.DataFrame:
 def load_secondary(path: str | Path | None = None) -> pd.DataFrame:
     """Load the secondary set, or any CSV with SMILES and label columns under their usual names, checked.
 
-    The repository's own set has a third column, ``corrupted``: True where the label was shuffled. It is there to grade
-    selection methods; models read ``smiles`` and ``label`` alone.
+    The repository's own set has measured logP values for labels, which are logD values only where a molecule carries no
+    charge. A third column, ``corrupted``, is True where it is ionisable. It is there to grade selection methods; models
+    read ``smiles`` and ``label`` alone.
 
     Raises
     ------
@@ -82,6 +82,23 @@ def load_secondary(path: str | Path | None = None) -> pd.DataFrame:
     return table
 
 
+def load_logp() -> pd.DataFrame:
+    """Load the measured logP values of molecules that are not in Lipophilicity, checked.
+
+    Returns
+    -------
+    DataFrame
+        ``smiles``, ``label`` (logP), ``cas``, ``name``, ``groups`` (those that make the molecule ionisable),
+        ``ionisable`` (bool), ``source``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or a row cannot be used.
+    """
+    return read_table(data_file("logp.csv"))
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read and check a CSV (UTF-8, commas, a header line); see :func:`check_table`."""
     header, rows, lines = _records(_text(path), path.name)
@@ -95,8 +112,9 @@ def read_table(path: Path) -> pd.DataFrame:
             "give every line as many, and put a field that holds a comma in double quotes"
         )
     table = check_table(pd.DataFrame(rows, columns=header), path.name, lines)
-    if "corrupted" in table:
-        table["corrupted"] = _booleans(table["corrupted"], path.name, lines)
+    for name in ("corrupted", "ionisable"):
+        if name in table:
+            table[name] = _booleans(table[name], path.name, lines)
     return table
 
 
@@ -142,7 +160,7 @@ def _booleans(column: pd.Series, source: str, lines: Sequence[int]) -> pd.Series
     unknown = np.flatnonzero(known.isna()).tolist()
     if len(unknown):
         where = named(lines[row] for row in unknown)
-        raise DataError(f"{source}, {where}: corrupted is {column.iloc[unknown[0]]!r}; write True or False")
+        raise DataError(f"{source}, {where}: {column.name} is {column.iloc[unknown[0]]!r}; write True or False")
     return known.astype(bool)
 
 

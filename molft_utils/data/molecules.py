@@ -23,7 +23,7 @@ def canonicalise(smiles: str) -> str:
     DataError
         If RDKit cannot read the SMILES.
     """
-    return Chem.MolToSmiles(_parsed(smiles))
+    return Chem.MolToSmiles(parse_or_raise(smiles))
 
 
 @lru_cache(maxsize=50_000)
@@ -35,10 +35,11 @@ def flat_key(smiles: str) -> str:
     DataError
         If RDKit cannot read the SMILES.
     """
-    return Chem.MolToSmiles(_parsed(smiles), isomericSmiles=False)
+    return Chem.MolToSmiles(parse_or_raise(smiles), isomericSmiles=False)
 
 
-def _parsed(smiles: str) -> Chem.Mol:
+def parse_or_raise(smiles: str) -> Chem.Mol:
+    """RDKit's molecule; raises a DataError that says what to do if there is none."""
     molecule = parse(smiles)
     if molecule is None or not smiles.strip():
         raise DataError(f"RDKit cannot read the SMILES {smiles!r}; correct it or take the molecule out")

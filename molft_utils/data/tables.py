@@ -82,6 +82,13 @@ def _find_column(raw: pd.DataFrame, names: Sequence[str], what: str, source: str
     )
 
 
+def readable(smiles: Sequence[str]) -> np.ndarray:
+    """Whether the models can read each SMILES: bool [n]. RDKit must, the tokeniser must know its symbols, and it must
+    have at most 128 tokens."""
+    lossless, lengths = _tokens_join(list(smiles))
+    return np.array([parse(s) is not None for s in smiles]) & lossless.to_numpy() & (lengths <= MAX_TOKENS)
+
+
 def _tokens_join(smiles: list[str]) -> tuple[pd.Series, np.ndarray]:
     """Whether the tokens of each SMILES, joined, are the SMILES itself, none of them unknown; and their number."""
     tokenizer = load_tokenizer()

@@ -2,5 +2,6 @@
 
 from . import grid, pipeline, selection
 from .cost import seconds_a_step
+from .descriptions import described
 from .grading import graded
 from .stages import Kind, commit, inputs_of, run_stage

@@ -96,14 +96,20 @@ def tables(settings: Settings) -> Split:
     return Split(*(part.head(settings.data.limit).copy() for part in (parts.train, parts.validation, parts.test)))
 
 
+@lru_cache(maxsize=1)
+def whole_table() -> pd.DataFrame:
+    """All of Lipophilicity, loaded once, as checking the data takes three seconds; do not change it."""
+    return load_lipophilicity()
+
+
 @lru_cache(maxsize=4)
 def _full_split(method: str, seed: int) -> Split:
-    return split(load_lipophilicity(), method, seed)  # cached, as checking the data takes three seconds
+    return split(whole_table(), method, seed)
 
 
-def baseline(settings: Settings) -> StagedFit:
-    """Regression fine-tuning straight from the checkpoint."""
-    train = tables(settings).train
+def baseline(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:
+    """Regression fine-tuning straight from the checkpoint, on a table or on the training split."""
+    train = tables(settings).train if train is None else train
 
     def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
         return _finetuned(given, given.training.checkpoint, train, "full", folder)

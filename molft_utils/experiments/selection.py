@@ -6,7 +6,6 @@ The rules are the report's, with controls added. A rule takes the scored seconda
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
 from ..data import Split, load_secondary, table_hash
-from ..errors import DataError, DataWarning
+from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, influence_scores
 from ..profiles import Settings
@@ -69,20 +68,8 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
-    """The secondary set: the repository's, or the CSV at ``path``. The setting ``limit`` keeps only its first rows.
-
-    Warns where the repository's set leaks: its labels come from a model of the training molecules of the random split
-    with seed 42, and other splits have many of these molecules in their test part.
-    """
-    data = settings.data
-    if path is None and (data.split_method, data.split_seed) != ("random", 42):
-        warnings.warn(
-            "the secondary labels come from a model of the training molecules of the random split with seed 42; "
-            f"many are test molecules of split_method={data.split_method!r}, split_seed={data.split_seed}",
-            DataWarning,
-            stacklevel=2,
-        )
-    return load_secondary(path).head(data.limit)
+    """The secondary set: the repository's, or the CSV at ``path``. The setting ``limit`` keeps only its first rows."""
+    return load_secondary(path).head(settings.data.limit)
 
 
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:

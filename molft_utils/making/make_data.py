@@ -1,21 +1,27 @@
-"""Make ``data/lipophilicity.csv`` and ``data/secondary.csv``: ``make data``, or ``python -m`` with this module.
+"""Make the tables of ``data/`` from their sources: ``make data``, or ``python -m`` with this module.
 
-The secondary set is made so that a selection can be graded: 300 ChEMBL molecules that are not in Lipophilicity. An
-ensemble labels them that was trained on the training split alone, so that nothing of the test split leaks through the
-labels. Then 100 of the labels are shuffled among themselves.
+``lipophilicity.csv`` is taken over as it stands. ``logp.csv`` holds measured logP values of other molecules, and
+``logp_and_logd.csv`` the molecules of which both were measured. ``secondary.csv`` is drawn from ``logp.csv`` so that a
+selection can be graded: the logP of a neutral molecule is a logD, that of a charged one is not.
 """
 
 import io
 
 import numpy as np
 import pandas as pd
+from rdkit.Chem.Descriptors import MolWt
 
-from ..data import canonicalise, check_table, ecfp4_counts, flat_key, random_forest, split, svr
+from ..data import canonicalise, flat_key, parse_or_raise, readable
 from ..files import DATA_FOLDER, write_atomically
 from . import sources
+from .ionisable import ionisable_groups
 
 SECONDARY_SEED = 7
-N_SECONDARY, N_CORRUPTED = 300, 100
+N_NEUTRAL, N_IONISABLE = 200, 100
+
+#: Drug-sized molecules, g/mol, whose logP lies in the range of Lipophilicity's labels.
+LIGHTEST, HEAVIEST = 150, 600
+LOWEST, HIGHEST = -1.5, 4.5
 
 
 def lipophilicity() -> pd.DataFrame:
@@ -29,48 +35,62 @@ def lipophilicity_keys() -> set[str]:
     return {flat_key(s) for s in sources.lipophilicity_source()["smiles"]}
 
 
-def secondary_pool(n: int = N_SECONDARY) -> list[str]:
-    """Draw ``n`` canonical SMILES of MoleculeACE that are not in Lipophilicity, compared without stereochemistry."""
-    known = lipophilicity_keys()
-    pool: dict[str, str] = {}
-    for smiles in sources.moleculeace_smiles():
-        pool.setdefault(flat_key(smiles), canonicalise(smiles))
-    keys = sorted(set(pool) - known)
-    chosen = np.random.default_rng(SECONDARY_SEED).choice(len(keys), size=n, replace=False)
-    return [pool[keys[i]] for i in sorted(chosen)]
+def all_logp() -> pd.DataFrame:
+    """Every molecule of the source with a structure that the models can read.
+
+    Returns
+    -------
+    DataFrame
+        ``smiles`` (canonical), ``label`` (logP), ``cas``, ``name``, ``groups`` (those that make it ionisable, with
+        semicolons between them), ``ionisable``, ``source``; one row for each molecule, stereochemistry aside, in the
+        order of the CAS numbers. Salts and mixtures are left out.
+    """
+    table = sources.logp_source().rename(columns={"logP": "label", "CAS": "cas", "Chemical": "name"})
+    table["smiles"] = table["cas"].map(sources.smiles_of_cas())
+    table = table.dropna(subset="smiles").sort_values("cas", key=lambda cas: cas.str.zfill(12))
+    table = table[readable(table["smiles"]) & ~table["smiles"].str.contains(".", regex=False)]
+    table["smiles"] = [canonicalise(s) for s in table["smiles"]]
+    table = table[~table["smiles"].map(flat_key).duplicated()]
+    groups = [ionisable_groups(s) for s in table["smiles"]]
+    table["groups"], table["ionisable"] = ["; ".join(g) for g in groups], [bool(g) for g in groups]
+    return table.assign(source="syrres")[["smiles", "label", "cas", "name", "groups", "ionisable", "source"]]
 
 
-def ensemble_labels(train: pd.DataFrame, smiles: list[str]) -> np.ndarray:
-    """Mean prediction [n] of a support vector regression and a random forest trained on ``train``, in logD, rounded to
-    three decimals."""
-    features, queries = ecfp4_counts(train["smiles"]), ecfp4_counts(smiles)
-    models = (svr(), random_forest(seed=SECONDARY_SEED, n_trees=300))
-    return np.mean([model.fit(features, train["label"]).predict(queries) for model in models], axis=0).round(3)
+def measured_logp() -> pd.DataFrame:
+    """Drug-sized molecules with a measured logP that are not in Lipophilicity; columns as in :func:`all_logp`."""
+    table, known = all_logp(), lipophilicity_keys()
+    weight = np.array([MolWt(parse_or_raise(s)) for s in table["smiles"]])
+    is_new = np.array([flat_key(s) not in known for s in table["smiles"]])
+    return table[is_new & (weight >= LIGHTEST) & (weight <= HEAVIEST) & table["label"].between(LOWEST, HIGHEST)]
 
 
-def shuffled(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same labels in another order, such that no position keeps its value."""
-    while True:
-        permuted = rng.permutation(labels)
-        if (permuted != labels).all():
-            return permuted
+def logp_and_logd() -> pd.DataFrame:
+    """The molecules with a measured logP that are in Lipophilicity: ``smiles``, ``logp``, ``logd``, and the rest.
+
+    Where Lipophilicity has several forms of a molecule, ``logd`` is their mean.
+    """
+    source = sources.lipophilicity_source()
+    logd = source["exp"].groupby(source["smiles"].map(flat_key)).mean().round(3)
+    table = all_logp().rename(columns={"label": "logp"})
+    table.insert(2, "logd", table["smiles"].map(flat_key).map(logd))
+    return table.dropna(subset="logd")
 
 
-def secondary(train: pd.DataFrame) -> pd.DataFrame:
-    """The secondary set, in random order: ``smiles``, ``label`` (logD), and whether the label is ``corrupted``.
+def secondary(pool: pd.DataFrame) -> pd.DataFrame:
+    """The secondary set, in random order: ``smiles``, ``label`` (logP), and whether the label is ``corrupted`` as a
+    logD, because the molecule is ionisable.
 
     Parameters
     ----------
-    train
-        The training split, from which the labels are learned: ``smiles`` and ``label`` (logD).
+    pool
+        What to draw from: ``smiles``, ``label``, ``ionisable``.
     """
     rng = np.random.default_rng(SECONDARY_SEED)
-    smiles = secondary_pool()
-    labels = ensemble_labels(train, smiles)
-    corrupted = np.zeros(len(smiles), dtype=bool)
-    corrupted[rng.choice(len(smiles), size=N_CORRUPTED, replace=False)] = True
-    labels[corrupted] = shuffled(labels[corrupted], rng)
-    table = pd.DataFrame({"smiles": smiles, "label": labels, "corrupted": corrupted})
+    drawn = []
+    for ionisable, n in ((False, N_NEUTRAL), (True, N_IONISABLE)):
+        group = pool[pool["ionisable"] == ionisable]
+        drawn.append(group.iloc[rng.choice(len(group), size=n, replace=False)])
+    table = pd.concat(drawn).rename(columns={"ionisable": "corrupted"})[["smiles", "label", "corrupted"]]
     return table.iloc[rng.permutation(len(table))]
 
 
@@ -83,10 +103,12 @@ def write(table: pd.DataFrame, name: str) -> None:
 
 
 def main() -> None:
-    """Write both files."""
-    table = lipophilicity()
-    write(table, "lipophilicity.csv")
-    write(secondary(split(check_table(table)).train), "secondary.csv")
+    """Write the four files."""
+    write(lipophilicity(), "lipophilicity.csv")
+    write(logp_and_logd(), "logp_and_logd.csv")
+    pool = measured_logp()
+    write(pool, "logp.csv")
+    write(secondary(pool), "secondary.csv")
 
 
 if __name__ == "__main__":

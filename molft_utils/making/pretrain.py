@@ -1,15 +1,19 @@
-"""Pretrain the mini checkpoint: ``python -m molft_utils.making.pretrain``, or ``make mini``.
+"""Pretrain the small checkpoints: ``python -m molft_utils.making.pretrain``, or ``make mini``.
 
-Masked-language modelling on molecules of MOSES and MoleculeACE, without any molecule of Lipophilicity or of the
-secondary set: 15 % of the tokens are predicted; 80 % of these become ``<mask>``, 10 % another token, and 10 % stay.
-Molecules of similar lengths go into one batch, so that there is little padding. The Trainer's own checkpoints make a
-run resumable.
+Masked-language modelling on molecules of ChEMBL and MOSES, without any molecule of Lipophilicity: 15 % of the tokens
+are predicted; 80 % of these become ``<mask>``, 10 % another token, and 10 % stay. With ``--descriptors`` the model is
+also asked for what RDKit computes from the molecule's graph. Molecules of similar lengths go into one batch, so that
+there is little padding.
 
 The learning rate warms up, stays constant, and decays over the last part of the run. ``--init`` starts from the weights
-of an earlier checkpoint, so that pretraining can be spread over several sessions.
+of an earlier checkpoint, so that pretraining can be spread over several sessions. The Trainer's own checkpoints make a
+run resumable. ``torchrun --nproc-per-node 2 -m molft_utils.making.pretrain`` shares each step between two processes;
+with ``OMP_NUM_THREADS=1`` they are faster than one process of two threads.
 """
 
 import argparse
+import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,19 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-from ..data import canonicalise, flat_key
-from ..files import MINI_FOLDER, ROOT
-from ..molformer import (
-    MAX_TOKENS,
-    MolformerConfig,
-    MolformerForMaskedLM,
-    load_tokenizer,
-    quiet_transformers,
-)
+from ..data import DESCRIPTORS, flat_key
+from ..experiments import described
+from ..files import MINI_FOLDER, ROOT, write_atomically
+from ..molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
 from ..training import OneDevice, mlm_collator, resume_point
-from . import make_data, sources
+from . import make_data
+from .corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
 
 RUN_FOLDER = ROOT / "runs" / "pretrain"
 
@@ -46,37 +47,24 @@ MINI: dict[str, Any] = dict(
 )
 
 
-class TokenBatches(torch.utils.data.Dataset):
-    """A data set whose items are batches: token ids of molecules of similar lengths.
+class TwoTasks(MolformerForMaskedLM):
+    """Masked-language modelling, and beside it a linear regression of descriptors on the pooled vector.
 
-    Parameters
-    ----------
-    sequences
-        Token ids, one array [L] per molecule.
-    tokens_per_batch
-        Largest number of tokens in a batch, padding included.
-    seed
-        Fixes which molecules of equal length share a batch.
+    The loss is the masked-token loss plus ``weight`` times the mean squared error of the standardised descriptors. The
+    regression's own weights serve the training alone.
     """
 
-    def __init__(self, sequences: list[np.ndarray], tokens_per_batch: int, seed: int):
-        self.sequences = sequences
-        rng = np.random.default_rng(seed)
-        lengths = np.array([len(s) for s in sequences])
-        order = np.lexsort((rng.random(len(lengths)), lengths))  # by length, and at random within one length
-        # A batch ends before the molecule with which it would exceed the budget, padded to the longest.
-        self.batches: list[np.ndarray] = []
-        start = 0
-        for stop in range(1, len(order) + 1):
-            if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > tokens_per_batch:
-                self.batches.append(order[start:stop])
-                start = stop
+    def __init__(self, config: MolformerConfig, n_descriptors: int, weight: float):
+        super().__init__(config)
+        self.descriptor_head = nn.Linear(config.hidden_size, n_descriptors)
+        self.weight = weight
+        self.post_init()
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, i: int) -> list[dict]:
-        return [{"input_ids": self.sequences[j].tolist()} for j in self.batches[i]]
+    def forward(self, input_ids, attention_mask, labels, descriptors) -> dict[str, Tensor]:
+        """Token ids and labels [B, L], ``descriptors`` [B, d]."""
+        encoded = self.molformer(input_ids, attention_mask)
+        error = nn.functional.mse_loss(self.descriptor_head(encoded.pooler_output), descriptors)
+        return {"loss": self.predicted(encoded, labels).loss + self.weight * error}
 
 
 class TimeBudget(TrainerCallback):
@@ -86,56 +74,21 @@ class TimeBudget(TrainerCallback):
         self.deadline = time.monotonic() + seconds
 
     def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() > self.deadline:
+        spent = torch.tensor(float(time.monotonic() > self.deadline))
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(spent)  # all processes stop at the same step
+        if spent:
             control.should_save = control.should_training_stop = True
 
 
-def tokenise(smiles: list[str]) -> list[np.ndarray]:
-    """Token ids as int16 arrays [L]; molecules with unknown symbols or more than 128 tokens are left out."""
-    tokenizer = load_tokenizer()
-    kept = []
-    for start in range(0, len(smiles), 50_000):
-        for ids in tokenizer(smiles[start : start + 50_000])["input_ids"]:
-            if len(ids) <= MAX_TOKENS and tokenizer.unk_token_id not in ids:
-                kept.append(np.array(ids, dtype=np.int16))
-    return kept
+def excluded_molecules(descriptors: bool) -> set[str]:
+    """Keys of the molecules that a checkpoint never sees in pretraining.
 
-
-def chembl_pool(excluded: set[str]) -> list[str]:
-    """Canonical SMILES of the MoleculeACE molecules whose keys, without stereochemistry, are not in ``excluded``."""
-    return [s for s in map(canonicalise, sources.moleculeace_smiles()) if flat_key(s) not in excluded]
-
-
-def corpus(n_tokens: int, chembl_share: float, excluded: set[str], seed: int) -> list[np.ndarray]:
-    """Token sequences to pretrain on.
-
-    Parameters
-    ----------
-    n_tokens
-        Number of tokens in all, approximately.
-    chembl_share
-        Share of the tokens from MoleculeACE, whose molecules are repeated as often as this needs; the others are from
-        MOSES.
-    excluded
-        Keys of the molecules to leave out.
-    seed
-        Fixes which molecules are drawn.
+    Lipophilicity, and for the checkpoint with descriptors all molecules with a measured logP. The one without was made
+    when another set was the secondary one; it leaves that out.
     """
-    rng = np.random.default_rng(seed)
-    chembl = tokenise(chembl_pool(excluded))
-    repeats = chembl_share * n_tokens / sum(map(len, chembl))
-    full_repeats = [chembl[i] for _ in range(int(repeats)) for i in range(len(chembl))]
-    last_repeat = [chembl[i] for i in rng.permutation(len(chembl))[: int(repeats % 1 * len(chembl))]]
-    moses = sources.moses_smiles("train")
-    n_moses = int((1 - chembl_share) * n_tokens / 37)  # a MOSES molecule has 37 tokens on average
-    chosen = [moses[i] for i in rng.permutation(len(moses))[:n_moses]]
-    # MOSES is stored in RDKit's canonical form and without stereochemistry, so its strings are their own keys.
-    return full_repeats + last_repeat + tokenise([s for s in chosen if s not in excluded])
-
-
-def excluded_molecules() -> set[str]:
-    """Keys of the molecules that no model may see in pretraining: Lipophilicity and the secondary set."""
-    return make_data.lipophilicity_keys() | {flat_key(s) for s in make_data.secondary_pool()}
+    others = make_data.measured_logp()["smiles"] if descriptors else first_secondary_pool()
+    return make_data.lipophilicity_keys() | {flat_key(s) for s in others}
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -147,38 +100,77 @@ def pretrain(args: argparse.Namespace) -> None:
         If the run folder holds a run with other arguments.
     """
     torch.manual_seed(args.seed)
-    model = _initial_model(args.init)
-    batches = TokenBatches(
-        corpus(args.tokens, args.chembl_share, excluded_molecules(), args.seed), args.tokens_per_batch, args.seed
+    molecules = draw_corpus(
+        args.tokens, args.chembl_share, excluded_molecules(args.descriptors > 0), args.seed, args.moses_molecules
     )
-    n_tokens = sum(map(len, batches.sequences))
-    print(f"{len(batches.sequences):,} molecules, {n_tokens:,} tokens, {len(batches):,} steps", flush=True)
-    mask = mlm_collator(load_tokenizer())
+    targets, names = descriptor_targets(molecules) if args.descriptors else (None, [])
+    model = _initial_model(args.init, len(names), args.descriptors)
+    batches = TokenBatches(molecules, args.tokens_per_batch, args.seed, targets, args.random_share)
     trainer = Trainer(
         model=model,
-        args=_training_arguments(args, n_steps=len(batches)),
+        args=_training_arguments(args, n_batches=len(batches)),
         train_dataset=batches,
-        data_collator=lambda items: mask([molecule for batch in items for molecule in batch]),
+        data_collator=collator(args.masked_share),
         callbacks=[TimeBudget(60 * args.minutes)],
     )
     stamp = {name: str(value) for name, value in vars(args).items() if name not in ("minutes", "run_folder", "output")}
     start = resume_point(args.run_folder, stamp)
+    if trainer.is_world_process_zero():
+        print(f"{len(molecules.readings):,} molecules read, {molecules.n_tokens:,} tokens, {len(names)} descriptors")
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=start)
-    if trainer.state.global_step < len(batches):
+    if trainer.state.global_step < trainer.state.max_steps:
         print(f"stopped by the time budget at step {trainer.state.global_step}; run the command again to resume")
-        return
-    model.save_pretrained(args.output)
+    elif trainer.is_world_process_zero():
+        _save(model, names, args.output)
 
 
-def _initial_model(checkpoint: Path | None) -> MolformerForMaskedLM:
+def descriptor_targets(molecules: Corpus) -> tuple[np.ndarray, list[str]]:
+    """Standardised descriptors [n, d] of the corpus's molecules, and the names of these that make targets."""
+    values = described(molecules.smiles)
+    kept = usable(values)
+    return standardised(values[:, kept]), [name for name, keep in zip(DESCRIPTORS, kept, strict=True) if keep]
+
+
+def collator(masked_share: float):
+    """Makes of items, each a batch of :class:`TokenBatches`, what the model reads."""
+    mask = mlm_collator(load_tokenizer(), masked_share)
+
+    def collate(items: list[list[dict]]) -> dict[str, Tensor]:
+        molecules = [molecule for batch in items for molecule in batch]
+        inputs = mask([{"input_ids": molecule["input_ids"]} for molecule in molecules])
+        if "descriptors" in molecules[0]:
+            inputs["descriptors"] = torch.from_numpy(np.stack([m["descriptors"] for m in molecules]))
+        return inputs
+
+    return collate
+
+
+def _initial_model(checkpoint: Path | None, n_descriptors: int, weight: float) -> MolformerForMaskedLM:
     """The weights of a checkpoint, or random ones in the mini architecture; without dropout."""
     if checkpoint:
-        return MolformerForMaskedLM.from_pretrained(checkpoint, hidden_dropout_prob=0.0, embedding_dropout_prob=0.0)
-    return MolformerForMaskedLM(MolformerConfig(**MINI))
+        plain = MolformerForMaskedLM.from_pretrained(checkpoint, hidden_dropout_prob=0.0, embedding_dropout_prob=0.0)
+    else:
+        plain = MolformerForMaskedLM(MolformerConfig(**MINI))
+    if not weight:
+        return plain
+    both = TwoTasks(plain.config, n_descriptors, weight)
+    both.load_state_dict(plain.state_dict(), strict=False)  # all but the regression's own weights
+    return both
 
 
-def _training_arguments(args: argparse.Namespace, n_steps: int) -> OneDevice:
+def _save(model: MolformerForMaskedLM, names: list[str], folder: Path) -> None:
+    """Write the masked-language model, in the published layout, and the names of the descriptors that it was asked."""
+    plain = MolformerForMaskedLM(model.config)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("descriptor_head")})
+    plain.save_pretrained(folder)
+    if names:
+        write_atomically(folder / "descriptors.json", json.dumps(names, indent=1) + "\n")
+
+
+def _training_arguments(args: argparse.Namespace, n_batches: int) -> OneDevice:
+    n_processes = int(os.environ.get("WORLD_SIZE", 1))
+    n_steps = -(-n_batches // n_processes)
     return OneDevice(
         output_dir=str(args.run_folder),
         per_device_train_batch_size=1,  # an item of the data set is a whole batch
@@ -189,25 +181,32 @@ def _training_arguments(args: argparse.Namespace, n_steps: int) -> OneDevice:
         max_grad_norm=1.0,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": int(args.decay * n_steps)},
-        warmup_steps=500,
+        warmup_steps=min(500, n_steps // 10),
         optim="adamw_torch_fused",
         save_steps=1000,
         save_total_limit=2,
         logging_steps=100,
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
+        ddp_backend="gloo" if n_processes > 1 and not torch.cuda.is_available() else None,
+        bf16=torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         seed=args.seed,
         remove_unused_columns=False,
+        label_names=["labels"],
     )
 
 
 def arguments(line: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; `make mini` holds the two calls that made the committed checkpoint."""
+    """Parse the command line; `make mini` holds the calls that made the committed checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=lambda s: int(float(s)), default=26_000_000)
     parser.add_argument("--tokens-per-batch", type=int, default=2048)
     parser.add_argument("--chembl-share", type=float, default=0.6)
+    parser.add_argument("--moses-molecules", type=int, help="read so many MOSES molecules repeatedly")
+    parser.add_argument("--masked-share", type=float, default=0.15, help="share of the tokens that are predicted")
+    parser.add_argument("--random-share", type=float, default=0.0, help="share of the molecules as random SMILES")
+    parser.add_argument("--descriptors", type=float, default=0.0, help="weight of the descriptors' loss; 0 for none")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--decay", type=float, default=0.25, help="share of the steps in which the learning rate falls")
     parser.add_argument("--minutes", type=float, default=600.0, help="time budget; run again to resume")

@@ -9,17 +9,15 @@ checkpoint, library or stage changes, a message says so and the row is replaced 
 import argparse
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from joblib import Parallel, delayed
 
 from ..evaluation import records
-from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, run_stage, selection
-from ..files import DATA_FOLDER, MINI_FOLDER, file_hash
-from ..molformer import MolformerConfig, MolformerForMaskedLM
+from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, selection
+from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
 from .influence_study import SOLVERS, run_study
+from .random_weights import random_mini
 
 SEEDS = (0, 1, 2)
 
@@ -32,21 +30,6 @@ class Variant:
     settings: Callable[[int], Settings]
     fit: Callable[[Settings], pipeline.StagedFit]
     inputs: Callable[[Settings], dict]
-
-
-RANDOM_MINI = Kind("random-mini", 1)
-
-
-def random_mini(seed: int) -> str:
-    """A folder with the mini architecture and random weights: the comparison that shows what pretraining is worth."""
-
-    def compute(folder: Path, given: Settings) -> dict:
-        torch.manual_seed(seed)
-        MolformerForMaskedLM(MolformerConfig.from_pretrained(MINI_FOLDER)).save_pretrained(folder)
-        return {}
-
-    key = {"seed": seed, "architecture": file_hash(MINI_FOLDER / "config.json")}
-    return str(run_stage(RANDOM_MINI, None, key, compute).folder)
 
 
 def class_settings(seed: int) -> Settings:
@@ -72,6 +55,12 @@ TABLE1 = {
     ),
     "random-weights": from_checkpoint(
         "class profile, no pretraining", lambda seed: settings("class", checkpoint=random_mini(seed), seed=seed)
+    ),
+    "descriptors": from_checkpoint(
+        "class profile, mini-descriptors", lambda seed: settings("class", checkpoint="mini-descriptors", seed=seed)
+    ),
+    "descriptors-best": from_checkpoint(
+        "best settings, mini-descriptors", lambda seed: settings("best", checkpoint="mini-descriptors", seed=seed)
     ),
 }
 

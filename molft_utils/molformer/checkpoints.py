@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..errors import CheckpointError
-from ..files import MINI_FOLDER, file_hash
+from ..files import CARRIED, file_hash
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
 
 #: The published checkpoint. The revision is pinned, so that its weights cannot change.
@@ -46,7 +46,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def locate(checkpoint: str | Path) -> tuple[str, dict]:
-    """Translate "mini", "xl" or a folder into arguments of ``from_pretrained``: a name, and keyword arguments.
+    """Translate a checkpoint's name or folder into arguments of ``from_pretrained``: a name, and keyword arguments.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def locate(checkpoint: str | Path) -> tuple[str, dict]:
     """
     if checkpoint == "xl":
         return XL, {"revision": XL_REVISION}
-    folder = MINI_FOLDER if checkpoint == "mini" else Path(checkpoint)
+    folder = CARRIED.get(str(checkpoint), Path(checkpoint))
     if not (folder / "model.safetensors").exists():
         raise CheckpointError(
-            f"{folder} holds no model.safetensors. Checkpoints are 'mini' (made by `make mini`), 'xl' (from the hub), "
-            "or a folder that save_pretrained wrote."
+            f"{folder} holds no model.safetensors. Checkpoints are 'mini' and 'mini-descriptors' (`make mini` makes "
+            "both), 'xl' (from the hub), or a folder that save_pretrained wrote."
         )
     return str(folder), {}
 
@@ -87,7 +87,8 @@ def load_model(
     Parameters
     ----------
     checkpoint
-        "mini", "xl" (the published model, a download of about 190 MB, revision pinned), or a folder.
+        "mini", "mini-descriptors", "xl" (the published model, a download of about 190 MB, revision pinned), or a
+        folder.
     task : {"regression", "mlm", "encoder"}
         The encoder with a regression head, with a language-model head, or alone.
     head : {"linear", "published"}

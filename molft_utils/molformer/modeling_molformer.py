@@ -222,7 +222,11 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
         ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab].
         """
         output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
-        hidden = output.last_hidden_state
+        return self.predicted(output, labels)
+
+    def predicted(self, encoded: BaseModelOutputWithPooling, labels: Tensor | None) -> MaskedLMOutput:
+        """What the head makes of the encoder's output; labels as in :meth:`forward`."""
+        hidden = encoded.last_hidden_state
         if self.training and labels is not None:
             labelled = labels != -100
             hidden, labels = hidden[labelled], labels[labelled]
@@ -231,7 +235,7 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
         if labels is not None:
             total = nn.functional.cross_entropy(at_least_fp32(logits).flatten(0, -2), labels.flatten(), reduction="sum")
             loss = total / (labels != -100).sum().clamp(min=1)  # a short batch may have no masked token
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
 
 
 class MolformerHead(nn.Module):

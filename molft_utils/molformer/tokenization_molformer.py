@@ -8,10 +8,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import CheckpointError
-from ..files import MINI_FOLDER
+from ..files import CARRIED, MINI_FOLDER
 
 #: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
 MAX_TOKENS = 128
+
+#: The id of <pad> in the vocabulary.
+PAD = 2
 
 
 def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
@@ -28,7 +31,7 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
         If the file is missing or damaged.
     """
     file = MINI_FOLDER / "tokenizer.json"
-    if checkpoint not in ("mini", "xl") and (Path(checkpoint) / "tokenizer.json").exists():
+    if checkpoint not in (*CARRIED, "xl") and (Path(checkpoint) / "tokenizer.json").exists():
         file = Path(checkpoint) / "tokenizer.json"
     try:
         return PreTrainedTokenizerFast(

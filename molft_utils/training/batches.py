@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
-from transformers import DataCollatorWithPadding, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..data import canonicalise, randomised
 from ..errors import DataError
-from ..molformer import load_tokenizer, tokenise
+from ..molformer import PAD, tokenise
 
 
 class RandomisedSmiles(Dataset):
@@ -57,6 +59,31 @@ class LengthBatches(Sampler[int]):
         yield from rest.tolist()  # what fills no batch comes last, of any length
 
 
+def pad(molecules: Sequence[dict]) -> dict[str, Tensor]:
+    """Pad molecules to the longest of the batch.
+
+    transformers' own collators do the same through Python lists, which costs a twentieth of a training step.
+
+    Parameters
+    ----------
+    molecules
+        Each with ``input_ids``, a sequence of token ids, and perhaps ``labels``, a number.
+
+    Returns
+    -------
+    dict
+        ``input_ids`` and ``attention_mask`` (1 at tokens, 0 at padding) [B, L], int64; ``labels`` [B], float32, if
+        given.
+    """
+    rows = [torch.tensor(m["input_ids"]) for m in molecules]
+    ids = pad_sequence(rows, batch_first=True, padding_value=PAD)
+    lengths = torch.tensor([len(row) for row in rows])
+    batch = {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
+    if "labels" in molecules[0]:
+        batch["labels"] = torch.tensor([m["labels"] for m in molecules], dtype=torch.float32)
+    return batch
+
+
 def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> list[list[int]]:
     """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most."""
     rewrite = canonicalise if model.config.canonical_smiles else str
@@ -91,7 +118,7 @@ def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: in
     """
     if not len(table):
         raise DataError("the table has no rows to make batches from; give at least one molecule")
-    pad, p = DataCollatorWithPadding(load_tokenizer()), next(model.parameters())
+    p = next(model.parameters())
     ids = model_tokens(model, table["smiles"])
     labels = torch.tensor(table["label"].to_numpy(), dtype=p.dtype)
     batches, rows = [], []

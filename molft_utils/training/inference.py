@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import DataCollatorWithPadding, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..data import randomised
 from ..errors import DataError
-from ..molformer import MolformerForSequenceClassification, load_tokenizer, tokenise
-from .batches import length_batches, model_tokens
+from ..molformer import MolformerForSequenceClassification, tokenise
+from .batches import length_batches, model_tokens, pad
 
 
 @torch.inference_mode()
@@ -101,7 +101,6 @@ def _in_batches(
     """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``ids``, in eval mode."""
     if not len(ids):
         raise DataError("there are no SMILES; give at least one")
-    pad = DataCollatorWithPadding(load_tokenizer())
     order, rows = [], []
     with evaluating(model):
         for batch in length_batches(ids, batch_size):

@@ -95,9 +95,11 @@ class MaskedScores:
         return f"masked-token loss {self.loss:.3f} nats, accuracy {self.accuracy:.3f}, {self.n:,} masked tokens"
 
 
-def mlm_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict]], dict]:
+def mlm_collator(
+    tokenizer: PreTrainedTokenizerBase, masked_share: float = MASKED_SHARE
+) -> Callable[[list[dict]], dict]:
     """Pad to the longest of the batch; mask molecules that come without labels, leave masked ones as they are."""
-    mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED_SHARE)
+    mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=masked_share)
     ready = DataCollatorForTokenClassification(tokenizer)
     return lambda items: ready(items) if "labels" in items[0] else mask(items)
 

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
-from transformers import DataCollatorWithPadding, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..data import canonicalise, table_hash
 from ..errors import DataError
-from ..molformer import load_tokenizer
 from ..profiles import Settings
-from .batches import RandomisedSmiles
+from .batches import RandomisedSmiles, pad
 from .trainer import Fit, Plan, run_trainer, start_hash
 
 
@@ -66,7 +65,7 @@ def finetune(
         model,
         RandomisedSmiles(train, settings.data.max_tokens, group.randomise),
         RandomisedSmiles(validation, settings.data.max_tokens),
-        DataCollatorWithPadding(load_tokenizer()),
+        pad,
         plan,
         stamp,
         output_dir,

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from molft_utils import DataError, load_lipophilicity, load_secondary, overlap, split
+from molft_utils import DataError, load_lipophilicity, load_logp, load_secondary, overlap, split
 from molft_utils.data.loaders import read_table
 from molft_utils.errors import DataWarning, MolftError
-from molft_utils.making.make_data import shuffled
 
 
 def load_text(tmp_path, text: str) -> pd.DataFrame:
@@ -185,15 +184,20 @@ def test_secondary_set_is_as_its_card_says():
     secondary = load_secondary()
     assert len(secondary) == 300 and secondary["corrupted"].sum() == 100 and secondary["corrupted"].dtype == bool
     assert overlap(secondary, split(load_lipophilicity()), stereochemistry=False).empty
-    corrupted = secondary["corrupted"].to_numpy()
-    places = np.flatnonzero(corrupted)
+    places = np.flatnonzero(secondary["corrupted"])
     assert 100 < places.mean() < 200, "the corrupted rows are not in one place"
+    pool = load_logp().set_index("smiles")
+    drawn = pool.loc[secondary["smiles"]]
+    assert (drawn["label"].to_numpy() == secondary["label"].to_numpy()).all()
+    assert (drawn["ionisable"].to_numpy() == secondary["corrupted"].to_numpy()).all()
 
 
-def test_shuffled_labels_are_the_same_labels_and_none_stays():
-    labels = np.arange(20.0)
-    moved = shuffled(labels, np.random.default_rng(0))
-    assert sorted(moved) == sorted(labels) and (moved != labels).all()
+def test_logp_is_as_its_card_says():
+    pool = load_logp()
+    assert len(pool) == 2378 and pool["ionisable"].sum() == 606 and not pool.attrs["warnings"]
+    assert overlap(pool, split(load_lipophilicity()), stereochemistry=False).empty
+    assert pool["label"].between(-1.5, 4.5).all() and pool["cas"].is_unique
+    assert (pool["ionisable"] == (pool["groups"] != "")).all()
 
 
 # -- any text at all ------------------------------------------------------------------------------------------------

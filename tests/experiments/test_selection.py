@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, DataWarning, settings
+from molft_utils import DataError, settings
 from molft_utils.evaluation import auroc, report_table3, report_table4
 from molft_utils.experiments import selection, stages
 
@@ -85,8 +85,3 @@ def test_the_reports_tables_by_our_names():
     assert table.loc["influence", "full"] == 0.9426 and table.loc["ts-dshapley", "bitfit"] == 2.3313
     assert table.shape == (3, 4)
     assert report_table4().to_dict() == {"full": 29, "bitfit": 18, "lora": 18, "ia3": 23}
-
-
-def test_the_secondary_set_warns_where_its_labels_leak():
-    with pytest.warns(DataWarning, match="labels come from a model of the training molecules"):
-        selection.secondary_table(settings("smoke", split_method="scaffold"))
