@@ -37,14 +37,19 @@ lab: $(READY) ## open the notebooks in JupyterLab
 notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/
 	$(PY) -m molft_utils.making.pages refresh --profile $(PROFILE)
 
-data: $(READY) ## make data/lipophilicity.csv and data/secondary.csv again from their sources
+data: $(READY) ## make the tables of data/ again from their sources
 	$(PY) -m molft_utils.making.make_data
 
-mini: $(READY) ## pretrain data/molformer-mini again (hours; run again to resume)
+# Two processes of one thread each share a step, which is faster than one process of two threads.
+PRETRAIN := OMP_NUM_THREADS=1 nice -n 19 $(VENV)/bin/torchrun --nproc-per-node 2 -m molft_utils.making.pretrain
+
+mini: $(READY) ## pretrain the small checkpoints of data/ again (hours; run again to resume)
 	$(PY) -m molft_utils.making.pretrain --output runs/mini-first
 	$(PY) -m molft_utils.making.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
+	$(PRETRAIN) --init data/molformer-mini --tokens 3e7 --moses-molecules 60000 --descriptors 16 --learning-rate 2e-3 \
+		--run-folder runs/pretrain-descriptors --output runs/mini-descriptors-first
 
-results: $(READY) ## the results of record with three seeds (long; run again to resume)
+results: $(READY) ## the results of record with five seeds (long; run again to resume)
 	nice -n 19 $(PY) -m molft_utils.making.results
 
 bench: $(READY) ## timings, as ratios within one run

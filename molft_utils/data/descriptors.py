@@ -51,11 +51,11 @@ def _defined(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def descriptor_svr(C: float = 3.0, epsilon: float = 0.1):
+def descriptor_svr(C: float = 10.0, epsilon: float = 0.05):
     """Support vector regression (RBF kernel) on standardised descriptors."""
     return _scaled(SVR(C=C, epsilon=epsilon))
 
 
-def descriptor_ridge(alpha: float = 30.0):
+def descriptor_ridge(alpha: float = 300.0):
     """Ridge regression on standardised descriptors."""
     return _scaled(Ridge(alpha))

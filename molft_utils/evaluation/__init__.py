@@ -3,5 +3,5 @@
 from . import records
 from .intervals import Difference, auroc, mean_rmse, paired_difference
 from .metrics import Scores, evaluate, scores
-from .records import record, record_cells, record_difference
+from .records import record, record_cells, record_difference, record_labels
 from .report import beside_report, read_report, report_table3, report_table4

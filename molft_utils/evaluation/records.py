@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import scipy.stats
 from filelock import FileLock
 
 from ..errors import DataError
@@ -178,6 +179,26 @@ def record_cells() -> pd.DataFrame:
         cell = dict(zip(("selection", "method"), name.split("/"), strict=True))
         rows.append({**cell, "rmse": rmse, "rmse_low": low, "rmse_high": high})
     return pd.DataFrame(rows)
+
+
+def record_labels() -> pd.DataFrame:
+    """What labels are worth, on record: one row for each model and number of labels.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``labels``, number of ``seeds``, the ``mean`` test RMSE over seeds in logD, and its 95 % t interval
+        over seeds, ``low`` to ``high``. The seeds draw the labelled molecules, too.
+
+    Raises
+    ------
+    DataError
+        If the table was never made.
+    """
+    groups = read("labels").groupby(["model", "labels"], sort=False)["rmse"]
+    table = groups.agg(seeds="size", mean="mean", sd="std").reset_index()
+    reach = scipy.stats.t.ppf(0.975, table["seeds"] - 1) * table["sd"] / table["seeds"] ** 0.5
+    return table.assign(low=table["mean"] - reach, high=table["mean"] + reach).drop(columns="sd")
 
 
 def _predictions(table: str, *names: str) -> tuple[pd.Series, list[pd.DataFrame]]:

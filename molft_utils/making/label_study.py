@@ -20,7 +20,6 @@ from ..profiles import Settings, settings
 from .random_weights import random_mini
 
 SIZES = (50, 100, 300, 1000, 3024)
-SEEDS = (0, 1, 2, 3, 4)
 
 #: Number of labels -> what the class profile changes. Few molecules make short epochs, so there are more of them. All
 #: are trained: early stopping would end a run of short epochs before it has begun.

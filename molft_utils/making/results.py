@@ -17,9 +17,10 @@ from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, selec
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
 from .influence_study import SOLVERS, run_study
+from .label_study import MODELS, SIZES, run_labels
 from .random_weights import random_mini
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +166,7 @@ def run_row(table: str, name: str, seed: int) -> None:
 def main() -> None:
     """Make the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=[*TABLES, "labels"], choices=[*TABLES, "labels"])
     parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time; two cores do best with two")
@@ -173,6 +174,7 @@ def main() -> None:
     rows = [
         (table, name, seed)
         for table in args.tables
+        if table in TABLES
         for seed in args.seeds
         for name in TABLES[table]
         if not args.variants or name in args.variants
@@ -181,6 +183,9 @@ def main() -> None:
     if "table2" in args.tables and not args.variants:
         studies = [(seed, parameters) for parameters in SOLVERS for seed in args.seeds]
         Parallel(n_jobs=args.jobs)(delayed(run_study)(*study) for study in studies)
+    if "labels" in args.tables:
+        runs = [(model, n, seed) for seed in args.seeds for n in SIZES for model in args.variants or MODELS]
+        Parallel(n_jobs=args.jobs)(delayed(run_labels)(*run) for run in runs)
 
 
 if __name__ == "__main__":

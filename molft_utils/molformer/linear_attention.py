@@ -81,6 +81,18 @@ class FeatureMap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.kernel(x @ self.weight.to(x.dtype))
 
+    def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """phi of :func:`rotate`: [B, L, H, d] to [L, B, H, F], with tables [L, d] of the positions.
+
+        A rotation and Omega are both matrices, so each position's are multiplied once, for all molecules and heads. To
+        rotate every vector takes a fifth more time for the whole attention.
+        """
+        weight = self.weight.to(x.dtype)
+        first, second = weight.chunk(2)
+        turned = cos[..., None] * weight + sin[..., None] * torch.cat((second, -first))  # [L, d, F]
+        features = torch.bmm(x.transpose(0, 1).flatten(1, 2), turned)
+        return self.kernel(features).unflatten(1, (x.shape[0], x.shape[2]))
+
 
 class MolformerSelfAttention(nn.Module):
     """Linear attention with rotary positions, [B, L, hidden] to [B, L, hidden]; mask [B, L] is 0 at padding."""
@@ -98,16 +110,17 @@ class MolformerSelfAttention(nn.Module):
         if self.feature_map.redraw[self.training]:
             self.feature_map.draw()
         q, k, v = (
-            layer(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [B, H, L, d]
+            layer(hidden).unflatten(-1, (self.n_heads, -1))  # [B, L, H, d]
             for layer in (self.query, self.key, self.value)
         )
         # Sums over a molecule overflow fp16, and the normaliser underflows it: fp32 from here on.
         with torch.autocast(hidden.device.type, enabled=False):
             q, k, v = (at_least_fp32(x) for x in (q, k, v))
             cos, sin = (table.to(q.dtype) for table in rotary)
-            phi_q = self.feature_map(rotate(q, cos, sin))  # [B, H, L, F]
-            phi_k = self.feature_map(rotate(k, cos, sin)) * mask[:, None, :, None]
-            weighted = phi_q @ (phi_k.transpose(-1, -2) @ v)  # [B, H, L, d]
-            normaliser = phi_q @ phi_k.sum(dim=-2).unsqueeze(-1)  # [B, H, L, 1]
-            context = weighted / normaliser.clamp(min=self.eps)
+            phi_q = self.feature_map.rotated(q, cos, sin).permute(1, 2, 0, 3)  # [B, H, L, F]
+            phi_k = self.feature_map.rotated(k, cos, sin).permute(1, 2, 3, 0)  # [B, H, F, L]
+            # A column of ones beside the values makes the normaliser of the same product; padding counts as zero.
+            values = nn.functional.pad(v, (0, 1), value=1.0).transpose(1, 2) * mask[:, None, :, None].to(v.dtype)
+            weighted, normaliser = (phi_q @ (phi_k @ values)).split((v.shape[-1], 1), dim=-1)
+            context = weighted / normaliser.clamp(min=self.eps)  # [B, H, L, d]
         return context.transpose(1, 2).flatten(-2).to(hidden.dtype)

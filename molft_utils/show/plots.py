@@ -16,6 +16,7 @@ __all__ = [
     "differences",
     "draw_molecules",
     "intervals",
+    "label_curves",
     "learning_curve",
     "look",
     "new_figure",
@@ -98,6 +99,37 @@ def intervals(
     figure.legend(loc="outside lower center", ncols=2)
     values = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
     show(figure, name, f"{title}. Test RMSE in logD: {values}.")
+
+
+#: How the lines of :func:`label_curves` differ, beside their colours.
+_LINES = ("o-", "s-", "^-", "D--", "v--", "P--", "X:", "*:")
+
+
+@look()
+def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
+    """Test RMSE (logD) against the number of labels, both on log scales, a line with 95 % intervals for each model.
+
+    Parameters
+    ----------
+    table
+        ``model``, ``labels``, ``mean``, ``low`` and ``high``, as :func:`~molft_utils.evaluation.record_labels` gives
+        them.
+    """
+    figure, (axes,) = new_figure(7.2, 4.6)
+    models = list(dict.fromkeys(table["model"]))
+    for place, (model, line) in enumerate(zip(models, _LINES, strict=False)):
+        rows = table[table["model"] == model].sort_values("labels")
+        shifted = rows["labels"] * 1.03 ** (place - len(models) / 2)  # so that the intervals lie side by side
+        reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        axes.errorbar(shifted, rows["mean"], yerr=reach, fmt=line, capsize=2, label=model)
+    axes.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="test RMSE / logD", title=title)
+    axes.set_xticks(sorted(set(table["labels"])), [f"{n:,}" for n in sorted(set(table["labels"]))], minor=False)
+    axes.set_yticks([0.6, 0.7, 0.8, 0.9, 1.0, 1.2], ["0.6", "0.7", "0.8", "0.9", "1.0", "1.2"])
+    axes.minorticks_off()
+    figure.legend(loc="outside lower center", ncols=2)
+    best = [group.nsmallest(1, "mean").iloc[0] for _, group in table.groupby("labels")]
+    said = "; ".join(f"with {row.labels:,} labels {row.model}, {row['mean']:.2f}" for row in best)
+    show(figure, name, f"{title}. The smallest mean error: {said}.")
 
 
 @look()

@@ -3,19 +3,22 @@
 The usual recipe pads every molecule to 128 tokens and draws another Omega at every step; this pipeline groups molecules
 by length, pads to the longest of the batch, and keeps the mini checkpoint's constant Omega. Both in fp32, with AdamW.
 The batches are those of an epoch over the training split, as the Trainer makes them; every sixth is timed.
+
+And a whole fit against the bare loop of its steps: what logging, evaluation, saving and collating cost.
 """
 
 import random
+import time
 
 import numpy as np
 import pytest
 import torch
 from transformers import DataCollatorWithPadding
 
-from molft_utils import load_lipophilicity, load_model, load_tokenizer, split
+from molft_utils import finetune, load_lipophilicity, load_model, load_tokenizer, settings, split
 from molft_utils.data import canonicalise
 from molft_utils.molformer import tokenise
-from molft_utils.training.batches import LengthBatches
+from molft_utils.training.batches import LengthBatches, pad
 
 BATCH_SIZE, EVERY = 32, 6
 SECONDS: dict[str, float] = {}
@@ -43,17 +46,16 @@ def timed(by_length):
     chosen = by_length[::EVERY]
     shuffled = [molecule for batch in chosen for molecule in batch]
     random.Random(0).shuffle(shuffled)
-    longest = DataCollatorWithPadding(load_tokenizer())
     to_128 = DataCollatorWithPadding(load_tokenizer(), padding="max_length", max_length=128)
     return {
-        "molft": [longest(batch) for batch in chosen],
+        "molft": [pad(batch) for batch in chosen],
         "usual": [to_128(shuffled[k : k + BATCH_SIZE]) for k in range(0, len(shuffled), BATCH_SIZE)],
     }
 
 
-def train_an_epoch(batches, **config):
+def train_an_epoch(batches, fused=False, **config):
     model = load_model("mini", **config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
 
     def epoch():
         for batch in batches:
@@ -80,8 +82,30 @@ def test_at_least_2_2_times_as_fast():
 
 
 def test_little_padding(by_length):
-    collate = DataCollatorWithPadding(load_tokenizer())
-    masks = [collate(batch)["attention_mask"].flatten() for batch in by_length]
+    masks = [pad(batch)["attention_mask"].flatten() for batch in by_length]
     padding = 1 - np.concatenate(masks).mean()
     print(f"\n{padding:.1%} of an epoch's tokens are padding")
     assert padding < 0.05
+
+
+def test_a_fit_takes_at_most_a_tenth_longer_than_the_loop_of_its_steps(molecules):
+    parts, epochs = split(load_lipophilicity()), 2
+    train, validation = parts.train.head(1008), parts.validation.head(112)
+    lengths = [len(m["input_ids"]) for m in molecules[:1008]]
+
+    def loop() -> float:
+        torch.manual_seed(0)
+        orders = [list(LengthBatches(lengths, BATCH_SIZE)) for _ in range(epochs)]
+        chosen = [order[k : k + BATCH_SIZE] for order in orders for k in range(0, len(order), BATCH_SIZE)]
+        epoch = train_an_epoch([pad([molecules[i] for i in rows]) for rows in chosen], fused=True)
+        began = time.perf_counter()
+        epoch()
+        return time.perf_counter() - began
+
+    def fit() -> float:
+        return finetune(load_model("mini"), train, validation, settings("class", epochs=epochs)).seconds
+
+    rounds = [(loop(), fit()) for _ in range(4)][1:]  # the first warms up
+    ratios = [fit_seconds / loop_seconds for loop_seconds, fit_seconds in rounds]
+    print(f"\na fit takes {np.median(ratios):.3f} times as long as its steps ({min(ratios):.3f} to {max(ratios):.3f})")
+    assert np.median(ratios) <= 1.10

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from molft_utils import predict, settings
-from molft_utils.experiments import grading, pipeline, selection, stages
+from molft_utils.experiments import descriptions, grading, pipeline, selection, stages
 from molft_utils.making import random_weights
 from molft_utils.molformer import load_model
 from molft_utils.training import embed
@@ -29,7 +29,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, grading.GRADED, selection.POOLED,
-        selection.INFLUENCE, selection.SHAPLEY, random_weights.RANDOM_MINI,
+        selection.INFLUENCE, selection.SHAPLEY, descriptions.DESCRIBED, random_weights.RANDOM_MINI,
     )
 }  # fmt: skip
 
@@ -58,6 +58,7 @@ def outcomes() -> dict[str, list[float]]:
     numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]
     grades = [grading.graded(fit, cfg).row for fit in (both, fits["lora"])]
     numbers["graded"] = [row[name] for row in grades for name in ("rmse", "validation_rmse", "rmse_low", "trained")]
+    numbers["described"] = descriptions.described(SMILES, n_jobs=1)[:, ::20].ravel()
     numbers["random-mini"] = embed(load_model(random_weights.random_mini(0)), SMILES)[:, :3].ravel()
     return {name: [float(x) for x in values] for name, values in numbers.items()}
 
