@@ -47,7 +47,7 @@ mini: $(READY) ## pretrain the small checkpoints of data/ again (hours; run agai
 	$(PY) -m molft_utils.making.pretrain --output runs/mini-first
 	$(PY) -m molft_utils.making.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
 	$(PRETRAIN) --init data/molformer-mini --tokens 3e7 --moses-molecules 60000 --descriptors 16 --learning-rate 2e-3 \
-		--run-folder runs/pretrain-descriptors --output runs/mini-descriptors-first
+		--run-folder runs/pretrain-descriptors --output data/molformer-mini-descriptors
 
 results: $(READY) ## the results of record with five seeds (long; run again to resume)
 	nice -n 19 $(PY) -m molft_utils.making.results

@@ -29,18 +29,20 @@ def test_recorded_errors_follow_from_the_recorded_predictions(table):
 
 
 @pytest.mark.parametrize("table", RECORDED)
-def test_every_variant_has_three_seeds_of_the_committed_checkpoint(table):
+def test_every_variant_has_at_least_three_seeds_of_the_committed_checkpoint(table):
     rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
     assert set(rows["variant"]) == set(results.TABLES[table])
     for variant, group in rows.groupby("variant"):
-        assert sorted(group["seed"]) == [0, 1, 2], variant
-    used = {json.loads(text)["checkpoint"] for text in rows.query("variant != 'random-weights'")["inputs"]}
-    assert used == {checkpoint_hash("mini")}
+        assert sorted(group["seed"])[:3] == [0, 1, 2], variant
+    for row in rows[rows["variant"] != "random-weights"].itertuples():
+        name = "mini-descriptors" if row.variant.startswith("descriptors") else "mini"
+        assert json.loads(row.inputs)["checkpoint"] == checkpoint_hash(name), row.variant
     assert rows["commit"].str.fullmatch("[0-9a-f]{12}").all()
 
 
-#: Rows that were made by an earlier version of a stage; the next `make results` makes them again.
-STALE = {"stages.influence: 1"}
+#: Rows that were made by an earlier version of a stage, or with the earlier secondary set; the next `make results`
+#: makes them again.
+STALE = {"stages.influence: 1", "secondary: "}
 
 
 @pytest.mark.parametrize("table", RECORDED)
