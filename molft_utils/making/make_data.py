@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 import pandas as pd
-from rdkit.Chem.Descriptors import MolWt
+from rdkit.Chem.Descriptors import MolWt  # type: ignore[attr-defined]  # rdkit's stubs miss it
 
 from ..data import canonicalise, flat_key, parse_or_raise, readable
 from ..files import DATA_FOLDER, write_atomically

@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -60,11 +60,15 @@ class TwoTasks(MolformerForMaskedLM):
         self.weight = weight
         self.post_init()
 
-    def forward(self, input_ids, attention_mask, labels, descriptors) -> dict[str, Tensor]:
+    def forward(  # type: ignore[override]  # the Trainer calls it by name, and reads the loss alone
+        self, input_ids, attention_mask, labels, descriptors
+    ) -> dict[str, Tensor]:
         """Token ids and labels [B, L], ``descriptors`` [B, d]."""
         encoded = self.molformer(input_ids, attention_mask)
         error = nn.functional.mse_loss(self.descriptor_head(encoded.pooler_output), descriptors)
-        return {"loss": self.predicted(encoded, labels).loss + self.weight * error}
+        masked = self.predicted(encoded, labels).loss
+        assert masked is not None  # there are labels
+        return {"loss": masked + self.weight * error}
 
 
 class TimeBudget(TrainerCallback):
@@ -154,14 +158,14 @@ def _initial_model(checkpoint: Path | None, n_descriptors: int, weight: float) -
         plain = MolformerForMaskedLM(MolformerConfig(**MINI))
     if not weight:
         return plain
-    both = TwoTasks(plain.config, n_descriptors, weight)
+    both = TwoTasks(cast(MolformerConfig, plain.config), n_descriptors, weight)
     both.load_state_dict(plain.state_dict(), strict=False)  # all but the regression's own weights
     return both
 
 
 def _save(model: MolformerForMaskedLM, names: list[str], folder: Path) -> None:
     """Write the masked-language model, in the published layout, and the names of the descriptors that it was asked."""
-    plain = MolformerForMaskedLM(model.config)
+    plain = MolformerForMaskedLM(cast(MolformerConfig, model.config))
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("descriptor_head")})
     plain.save_pretrained(folder)
     if names:

@@ -227,6 +227,7 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
     def predicted(self, encoded: BaseModelOutputWithPooling, labels: Tensor | None) -> MaskedLMOutput:
         """What the head makes of the encoder's output; labels as in :meth:`forward`."""
         hidden = encoded.last_hidden_state
+        assert hidden is not None  # the encoder always gives it
         if self.training and labels is not None:
             labelled = labels != -100
             hidden, labels = hidden[labelled], labels[labelled]
