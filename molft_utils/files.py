@@ -30,6 +30,9 @@ MINI_FOLDER = DATA_FOLDER / "molformer-mini"
 #: The checkpoints that the repository carries, by name.
 CARRIED = {"mini": MINI_FOLDER, "mini-descriptors": DATA_FOLDER / "molformer-mini-descriptors"}
 
+#: All checkpoints that have a name: these, and "xl", the published one on the hub. Any other is a folder.
+NAMED = (*CARRIED, "xl")
+
 NOTEBOOKS_FOLDER = ROOT / "notebooks"
 RUNS_FOLDER = ROOT / "runs"
 DOWNLOADS_FOLDER = RUNS_FOLDER / "downloads"

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from .errors import SettingsError
-from .files import CARRIED
+from .files import NAMED
 from .groups import FLAT, GROUPS, Data, Influence, Lora, Mlm, Peft, Regression, Shapley, Training
 
 #: Fine-tuning methods (:mod:`molft_utils.peft_methods`).
@@ -168,7 +168,7 @@ def _values_for_size(profile: str, published: bool) -> dict[str, Any]:
 
 def _is_published_size(checkpoint: str | Path) -> bool:
     """Whether a checkpoint has the published hidden size, 768. A folder that cannot be read fails later, on loading."""
-    if str(checkpoint) in (*CARRIED, "xl"):
+    if str(checkpoint) in NAMED:
         return str(checkpoint) == "xl"
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))

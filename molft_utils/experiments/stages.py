@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..errors import CheckpointError
-from ..files import CARRIED, DATA_FOLDER, IN_CHECKOUT, ROOT, file_hash, stages_folder, write_atomically
+from ..files import DATA_FOLDER, IN_CHECKOUT, NAMED, ROOT, file_hash, stages_folder, write_atomically
 from ..inputs import changes, fingerprint
 from ..molformer import checkpoint_hash, device
 from ..profiles import Settings
@@ -96,7 +96,7 @@ def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
         checkpoint = settings.training.checkpoint
         inputs["training"]["precision"] = resolved_precision(settings.training.precision)
         # The input is what a folder holds, not where it lies.
-        inputs["training"]["checkpoint"] = checkpoint if checkpoint in (*CARRIED, "xl") else "a folder"
+        inputs["training"]["checkpoint"] = checkpoint if checkpoint in NAMED else "a folder"
         inputs["checkpoint"] = checkpoint_hash(checkpoint)
     return inputs
 

@@ -8,6 +8,7 @@ and the settings of the other models, were chosen there as well.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,29 +39,31 @@ CHECKPOINTS: dict[str, Callable[[int], str]] = {
     "mini-descriptors": lambda seed: "mini-descriptors",
 }
 
-#: Models on numbers computed from a molecule -> those numbers for rows of the data set, and the model, given the seed.
-NUMBERS: dict[str, tuple[Callable[[pd.DataFrame], np.ndarray], Callable[[int], Any]]] = {
-    "SVR on ECFP4": (lambda part: ecfp4_counts(part["smiles"]), lambda seed: svr()),
-    "random forest on ECFP4": (lambda part: ecfp4_counts(part["smiles"]), random_forest),
-    "SVR on descriptors": (lambda part: descriptors_of(part), lambda seed: descriptor_svr()),
-    "ridge on descriptors": (lambda part: descriptors_of(part), lambda seed: descriptor_ridge()),
-    "SVR on descriptors without logP": (
-        lambda part: descriptors_of(part, COMPUTED_LOGP),
-        lambda seed: descriptor_svr(),
-    ),
-    "ridge on descriptors without logP": (
-        lambda part: descriptors_of(part, COMPUTED_LOGP),
-        lambda seed: descriptor_ridge(),
-    ),
-}
 
-MODELS = (*CHECKPOINTS, *NUMBERS)
+def ecfp4_of(part: pd.DataFrame) -> np.ndarray:
+    """ECFP4 counts [n, 2048] of a part of Lipophilicity."""
+    return ecfp4_counts(part["smiles"])
 
 
 def descriptors_of(part: pd.DataFrame, without: tuple[str, ...] = ()) -> np.ndarray:
     """Descriptors [n, d] of a part of Lipophilicity, all of which is described once; some may be left out by name."""
     kept = [name not in without for name in DESCRIPTORS]
     return described(pipeline.whole_table()["smiles"])[part.index][:, kept]
+
+
+without_logp = partial(descriptors_of, without=COMPUTED_LOGP)
+
+#: Models on numbers computed from a molecule -> those numbers for rows of the data set, and the model, given the seed.
+NUMBERS: dict[str, tuple[Callable[[pd.DataFrame], np.ndarray], Callable[[int], Any]]] = {
+    "SVR on ECFP4": (ecfp4_of, lambda seed: svr()),
+    "random forest on ECFP4": (ecfp4_of, random_forest),
+    "SVR on descriptors": (descriptors_of, lambda seed: descriptor_svr()),
+    "ridge on descriptors": (descriptors_of, lambda seed: descriptor_ridge()),
+    "SVR on descriptors without logP": (without_logp, lambda seed: descriptor_svr()),
+    "ridge on descriptors without logP": (without_logp, lambda seed: descriptor_ridge()),
+}
+
+MODELS = (*CHECKPOINTS, *NUMBERS)
 
 
 def labelled(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import CheckpointError
-from ..files import CARRIED, MINI_FOLDER
+from ..files import MINI_FOLDER, NAMED
 
 #: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
 MAX_TOKENS = 128
@@ -31,7 +31,7 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
         If the file is missing or damaged.
     """
     file = MINI_FOLDER / "tokenizer.json"
-    if checkpoint not in (*CARRIED, "xl") and (Path(checkpoint) / "tokenizer.json").exists():
+    if checkpoint not in NAMED and (Path(checkpoint) / "tokenizer.json").exists():
         file = Path(checkpoint) / "tokenizer.json"
     try:
         return PreTrainedTokenizerFast(

@@ -4,14 +4,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import DataCollatorWithPadding
 
 from molft_utils import DataError
 from molft_utils.data import canonicalise, randomised
-from molft_utils.molformer import MolformerForSequenceClassification, tokenise
+from molft_utils.molformer import PAD, MolformerConfig, MolformerForSequenceClassification, load_tokenizer, tokenise
 from molft_utils.training import length_batches, model_tokens, molecule_batches
-from molft_utils.training.batches import LengthBatches, RandomisedSmiles
+from molft_utils.training.batches import LengthBatches, RandomisedSmiles, pad
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+@pytest.mark.parametrize("labels", [{}, {"labels": 1.5}])
+def test_padding_is_what_the_librarys_collator_makes(labels):
+    molecules = [{"input_ids": ids, **labels} for ids in tokenise([ASPIRIN, "C", "CCO"])]
+    ours, theirs = pad(molecules), DataCollatorWithPadding(load_tokenizer())(molecules)
+    assert set(ours) == set(theirs)
+    for name, values in ours.items():
+        assert values.dtype == theirs[name].dtype and torch.equal(values, theirs[name]), name
+
+
+def test_the_pad_token_is_the_tokenisers_and_the_models():
+    assert PAD == load_tokenizer().pad_token_id == MolformerConfig().pad_token_id
 
 
 def test_random_smiles_are_the_same_molecule_and_follow_their_seed():
