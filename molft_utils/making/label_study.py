@@ -2,8 +2,9 @@
 
 ``data/results/labels.csv`` has one row for each model, number of labels and seed; ``make results`` makes it. The seed
 draws the molecules: the same ones for every model, and the smaller sets are parts of the larger ones. All are graded on
-the same test split. A language model keeps the epoch that is best on the validation split; how many epochs there are,
-and the settings of the other models, were chosen there as well.
+the same test split. A language model keeps the epoch that is best on the validation split, where the settings of the
+other models were chosen as well. How many epochs there are is a first guess, to be settled there before the table is
+made.
 """
 
 import time

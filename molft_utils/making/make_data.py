@@ -56,22 +56,22 @@ def all_logp() -> pd.DataFrame:
     return table.assign(source="syrres")[["smiles", "label", "cas", "name", "groups", "ionisable", "source"]]
 
 
-def measured_logp() -> pd.DataFrame:
-    """Drug-sized molecules with a measured logP that are not in Lipophilicity; columns as in :func:`all_logp`."""
-    table, known = all_logp(), lipophilicity_keys()
+def measured_logp(table: pd.DataFrame) -> pd.DataFrame:
+    """The drug-sized molecules of :func:`all_logp` that are not in Lipophilicity."""
+    known = lipophilicity_keys()
     weight = np.array([MolWt(parse_or_raise(s)) for s in table["smiles"]])
     is_new = np.array([flat_key(s) not in known for s in table["smiles"]])
     return table[is_new & (weight >= LIGHTEST) & (weight <= HEAVIEST) & table["label"].between(LOWEST, HIGHEST)]
 
 
-def logp_and_logd() -> pd.DataFrame:
-    """The molecules with a measured logP that are in Lipophilicity: ``smiles``, ``logp``, ``logd``, and the rest.
+def logp_and_logd(table: pd.DataFrame) -> pd.DataFrame:
+    """The molecules of :func:`all_logp` that are in Lipophilicity: ``smiles``, ``logp``, ``logd``, and the rest.
 
     Where Lipophilicity has several forms of a molecule, ``logd`` is their mean.
     """
     source = sources.lipophilicity_source()
     logd = source["exp"].groupby(source["smiles"].map(flat_key)).mean().round(3)
-    table = all_logp().rename(columns={"label": "logp"})
+    table = table.rename(columns={"label": "logp"})
     table.insert(2, "logd", table["smiles"].map(flat_key).map(logd))
     return table.dropna(subset="logd")
 
@@ -105,8 +105,9 @@ def write(table: pd.DataFrame, name: str) -> None:
 def main() -> None:
     """Write the four files."""
     write(lipophilicity(), "lipophilicity.csv")
-    write(logp_and_logd(), "logp_and_logd.csv")
-    pool = measured_logp()
+    logp = all_logp()
+    write(logp_and_logd(logp), "logp_and_logd.csv")
+    pool = measured_logp(logp)
     write(pool, "logp.csv")
     write(secondary(pool), "secondary.csv")
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-from ..data import DESCRIPTORS, flat_key
+from ..data import DESCRIPTORS, flat_key, load_logp
 from ..experiments import described
 from ..files import MINI_FOLDER, ROOT, write_atomically
 from ..molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
@@ -91,7 +91,7 @@ def excluded_molecules(descriptors: bool) -> set[str]:
     Lipophilicity, and for the checkpoint with descriptors all molecules with a measured logP. The one without was made
     when another set was the secondary one; it leaves that out.
     """
-    others = make_data.measured_logp()["smiles"] if descriptors else first_secondary_pool()
+    others = load_logp()["smiles"] if descriptors else first_secondary_pool()
     return make_data.lipophilicity_keys() | {flat_key(s) for s in others}
 
 
