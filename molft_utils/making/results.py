@@ -60,6 +60,9 @@ TABLE1 = {
     "descriptors": from_checkpoint(
         "class profile, mini-descriptors", lambda seed: settings("class", checkpoint="mini-descriptors", seed=seed)
     ),
+    "descriptors-best": from_checkpoint(
+        "best settings, mini-descriptors", lambda seed: settings("best", checkpoint="mini-descriptors", seed=seed)
+    ),
 }
 
 #: Rules that need no scores.
