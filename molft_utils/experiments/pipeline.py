@@ -112,7 +112,7 @@ def baseline(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit
     train = tables(settings).train if train is None else train
 
     def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return _finetuned(given, given.training.checkpoint, train, "full", folder)
+        return _finetuned(given, given.training.checkpoint, train, folder)
 
     return _staged(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
 
@@ -133,7 +133,9 @@ def mlm(settings: Settings) -> StagedFit:
     return _staged(MLM, settings, {}, fit, len(smiles), task="mlm")
 
 
-def after_mlm(settings: Settings, train: pd.DataFrame | None = None, method: str = "full") -> StagedFit:
+def after_mlm(
+    settings: Settings, train: pd.DataFrame | None = None, method: str = "full", early_stopping: bool = True
+) -> StagedFit:
     """Regression fine-tuning that starts from the encoder of :func:`mlm`.
 
     Parameters
@@ -144,14 +146,17 @@ def after_mlm(settings: Settings, train: pd.DataFrame | None = None, method: str
         The training table, ``smiles`` and ``label`` (logD); None takes the training split.
     method
         One of :mod:`molft_utils.peft_methods`. LoRA and (IA)^3 are merged into the model that is kept.
+    early_stopping
+        Whether the validation split chooses the epoch that is kept. Without it the last one is, and the validation
+        split has no part in the model.
     """
     start = mlm(settings)
     table = tables(settings).train if train is None else train
 
     def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return _finetuned(given, start.folder, table, method, folder)
+        return _finetuned(given, start.folder, table, folder, method, early_stopping)
 
-    key = {"train": table_hash(table), "method": method}
+    key = {"train": table_hash(table), "method": method} | ({} if early_stopping else {"early_stopping": False})
     return _staged(fit_kind(method), settings.of_method(method), key, fit, len(table))
 
 
@@ -180,12 +185,18 @@ def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
 
 
 def _finetuned(
-    settings: Settings, start: str | Path, train: pd.DataFrame, method: str, folder: Path
+    settings: Settings,
+    start: str | Path,
+    train: pd.DataFrame,
+    folder: Path,
+    method: str = "full",
+    early_stopping: bool = True,
 ) -> tuple[Fit, tuple[int, int]]:
     set_seed(settings.training.seed)  # the head starts with random weights
     model = apply_method(load_model(start, head=settings.regression.head), method, settings)
     counts = trainable(model)
-    fit = finetune(model, train, tables(settings).validation, settings, folder)
+    validation = tables(settings).validation if early_stopping else None
+    fit = finetune(model, train, validation, settings, folder)
     return dataclasses.replace(fit, model=merged(fit.model)), counts
 
 

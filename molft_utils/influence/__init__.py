@@ -1,5 +1,5 @@
 """Influence functions: which candidates, added to the training data, would lower the loss on a target set?"""
 
-from .curvature import Params, gradient, hvp
+from .curvature import Params, gauss_newton_product, gradient, hvp
 from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
 from .scoring import InfluenceResult, influence_scores, molecule_loss, scores, trained_parameters

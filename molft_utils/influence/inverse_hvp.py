@@ -1,10 +1,12 @@
-"""Inverse Hessian-vector products: s = (H + damping I)^-1 v, without ever forming H.
+"""Inverse products: s = (H + damping I)^-1 v, without ever forming H.
 
-:func:`lissa` (Agarwal et al. 2017, JMLR 18:116) needs one Hessian product on one batch a step;
-:func:`conjugate_gradient` on fixed batches is the reference to hold it against.
+:func:`lissa` (Agarwal et al. 2017, JMLR 18:116) needs one product on one batch a step; :func:`conjugate_gradient` on
+fixed batches is the reference to hold it against.
 
 A *loss* is a function ``loss(params, batch) -> Tensor [n]``, one value a molecule; *params* a dictionary of tensors;
-*batches* a list of whatever the loss understands. H is the Hessian of the mean loss over all molecules of the batches.
+*batches* a list of whatever the loss understands. H is the curvature of the mean loss over all molecules of the
+batches: with ``curvature="gauss-newton"`` the Gauss-Newton matrix, for which the loss must be a squared error; with
+"hessian" the Hessian.
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import DataError, DivergenceError
-from .curvature import Loss, Params, _flatten, _Hessian, _like
+from .curvature import Loss, Params, _Curvature, _flatten, _like
 from .overhead import plan_overhead, windows
 from .residual import Window, estimated_residual, residual
 
@@ -37,7 +39,7 @@ class InverseHVP:
     scale
         LiSSA's scale; nan from conjugate gradients.
     n_products
-        Hessian products on single batches that went into the solution.
+        Products on single batches that went into the solution.
     history
         Columns ``n_products`` and ``residual``: what each look at the residual showed.
     n_overhead
@@ -64,6 +66,7 @@ def lissa(
     average: float = 0.5,
     tolerance: float | None = None,
     seed: int = 0,
+    curvature: str = "gauss-newton",
 ) -> InverseHVP:
     """Solve (H + damping I) s = vector by the recursion h <- v + h - (H_B + damping I) h / scale, with s = h / scale.
 
@@ -76,13 +79,13 @@ def lissa(
     Parameters
     ----------
     damping
-        Added to the Hessian as it is, never multiplied by the scale. It must exceed the size of the most negative
-        eigenvalue.
+        Added to the curvature as it is, never multiplied by the scale. Any above zero will do for the Gauss-Newton
+        matrix; for the Hessian it must exceed the size of the most negative eigenvalue.
     scale
         Must exceed half the largest eigenvalue. None: one and a half times the largest eigenvalue, found by Lanczos
         steps on up to four batches, printed.
     depth
-        Number of Hessian products. What is left of the start decays as (1 - smallest eigenvalue / scale)^depth.
+        Number of products. What is left of the start decays as (1 - smallest eigenvalue / scale)^depth.
     average
         Share of the iterates, the last ones, that is averaged.
     tolerance
@@ -92,6 +95,7 @@ def lissa(
     seed
         Fixes the order of the batches, which of them a look sees, and the start of the Lanczos steps: the same seed
         gives the same bits.
+    curvature : {"gauss-newton", "hessian"}
 
     Raises
     ------
@@ -103,41 +107,42 @@ def lissa(
     _check(batches, vector, damping, depth)
     if not 0 < average < 1:
         raise DataError(f"average is {average}; it is a share of the iterates, above 0 and below 1")
-    hessian, v = _Hessian(loss, params, batches, damping), _flatten(vector)
+    matrix, v = _Curvature(loss, params, batches, damping, curvature), _flatten(vector)
     overhead = plan_overhead(depth, average, len(batches), scale_given=scale is not None)
     if scale is None:
-        scale = 1.5 * hessian.largest_eigenvalue(v, overhead.scale_steps, overhead.scale_batches, seed)
+        largest = matrix.largest_eigenvalue(v, overhead.scale_steps, overhead.scale_batches, seed)
+        scale = 1.5 * (largest + damping)
         print(f"LiSSA: scale {scale:.3g}, one and a half times the largest eigenvalue")
     rows, samples = [], torch.Generator().manual_seed(seed + 1)  # seed itself makes the order of the batches
-    for window in _averages(hessian, v, scale, windows(depth, average), seed):
+    for window in _averages(matrix, v, scale, windows(depth, average), seed):
         n_seen = overhead.looks.get(window.end)
         if n_seen is None:
             continue
-        rows.append((window.end, _look(hessian, window, v, n_seen, samples)))
+        rows.append((window.end, _look(matrix, window, v, n_seen, samples)))
         if tolerance is not None and rows[-1][1] <= tolerance:
             break
-    return _result(window.s, params, rows, float(scale), window.end, hessian)
+    return _result(window.s, params, rows, float(scale), window.end, matrix)
 
 
-def _averages(hessian: _Hessian, v: Tensor, scale: float, ends: list[int], seed: int) -> Iterator[Window]:
+def _averages(matrix: _Curvature, v: Tensor, scale: float, ends: list[int], seed: int) -> Iterator[Window]:
     """The recursion, told at the end of each window."""
-    h, order, start = v.clone(), _epochs(len(hessian.batches), seed), 0
+    h, order, start = v.clone(), _epochs(len(matrix.batches), seed), 0
     total, h_start = torch.zeros_like(v), h
     for t in tqdm(range(1, ends[-1] + 1), desc="LiSSA", unit="product", leave=False):
-        h = v + h - hessian.on_batch(next(order), h) / scale
-        _require_bounded(h, v, scale, hessian.damping, t)
+        h = v + h - matrix.on_batch(next(order), h) / scale
+        _require_bounded(h, v, scale, matrix.damping, t)
         total += h
         if t in ends:
             yield Window(start, t, total / (t - start) / scale, (h - h_start) / (t - start))
             total, h_start, start = torch.zeros_like(v), h, t
 
 
-def _look(hessian: _Hessian, window: Window, v: Tensor, n_seen: int, samples: torch.Generator) -> float:
+def _look(matrix: _Curvature, window: Window, v: Tensor, n_seen: int, samples: torch.Generator) -> float:
     """The residual: exact where all batches are to be seen, else estimated on some that are drawn for this look."""
-    n = len(hessian.batches)
+    n = len(matrix.batches)
     if n_seen == n:
-        return residual(hessian, window.s, v)
-    return estimated_residual(hessian, window, v, torch.randperm(n, generator=samples)[:n_seen].tolist())
+        return residual(matrix, window.s, v)
+    return estimated_residual(matrix, window, v, torch.randperm(n, generator=samples)[:n_seen].tolist())
 
 
 def conjugate_gradient(
@@ -149,6 +154,7 @@ def conjugate_gradient(
     damping: float,
     depth: int = 50,
     tolerance: float = 1e-3,
+    curvature: str = "gauss-newton",
 ) -> InverseHVP:
     """Solve (H + damping I) s = vector on a fixed set of batches by conjugate gradients (Hestenes & Stiefel 1952).
 
@@ -162,25 +168,25 @@ def conjugate_gradient(
         As :func:`lissa`.
     """
     _check(batches, vector, damping, depth)
-    hessian, every = _Hessian(loss, params, batches, damping), range(len(batches))
+    matrix, every = _Curvature(loss, params, batches, damping, curvature), range(len(batches))
     v = _flatten(vector)
     s, r = torch.zeros_like(v), v.clone()
     p, rows = r.clone(), []
     for t in tqdm(range(1, depth + 1), desc="conjugate gradients", unit="step", leave=False):
-        ap = hessian.on(every, p)
-        curvature = p @ ap
-        if not curvature > 0:
+        ap = matrix.on(every, p)
+        bend = p @ ap
+        if not bend > 0:
             raise DivergenceError(
-                f"the Hessian has an eigenvalue below -{damping:g} on these batches; raise the damping above its size"
+                f"the curvature has an eigenvalue below -{damping:g} on these batches; raise the damping above its size"
             )
-        step = (r @ r) / curvature
+        step = (r @ r) / bend
         s, smaller = s + step * p, r - step * ap
         p, r = smaller + (smaller @ smaller) / (r @ r) * p, smaller
         rows.append((t * len(batches), float(r.norm() / v.norm())))
         if rows[-1][1] <= tolerance:
             break
-    rows[-1] = rows[-1][0], residual(hessian, s, v)  # the recurrence's own drifts with rounding
-    return _result(s, params, rows, math.nan, t * len(batches), hessian)
+    rows[-1] = rows[-1][0], residual(matrix, s, v)  # the recurrence's own drifts with rounding
+    return _result(s, params, rows, math.nan, t * len(batches), matrix)
 
 
 def _epochs(n_batches: int, seed: int) -> Iterator[int]:
@@ -202,7 +208,7 @@ def _require_bounded(h: Tensor, v: Tensor, scale: float, damping: float, t: int)
 
 def _check(batches: Sequence, vector: Params, damping: float, depth: int) -> None:
     if not len(batches):
-        raise DataError("no batches to take the Hessian on")
+        raise DataError("no batches to take the curvature on")
     if not (math.isfinite(damping) and damping >= 0):
         raise DataError(f"damping is {damping}; it must be zero or more")
     if depth < 1:
@@ -212,8 +218,8 @@ def _check(batches: Sequence, vector: Params, damping: float, depth: int) -> Non
 
 
 def _result(
-    s: Tensor, params: Params, rows: list[tuple], scale: float, n_products: int, hessian: _Hessian
+    s: Tensor, params: Params, rows: list[tuple], scale: float, n_products: int, matrix: _Curvature
 ) -> InverseHVP:
     history = pd.DataFrame(rows, columns=["n_products", "residual"])
-    n_overhead = hessian.n_products - n_products
+    n_overhead = matrix.n_products - n_products
     return InverseHVP(_like(s, params), rows[-1][1], scale, n_products, history, n_overhead)

@@ -1,4 +1,4 @@
-"""How far LiSSA's average still is from the solution: exactly, or estimated from a few Hessian products.
+"""How far LiSSA's average still is from the solution: exactly, or estimated from a few products.
 
 The recursion telescopes. Let A_t be H_B + damping I on the batch of step t, and s_t = h_t / scale. Summed over a
 window of W steps, h_{t+1} - h_t = v - A_t s_t gives
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .curvature import _Hessian
+from .curvature import _Curvature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Window:
     drift: Tensor
 
 
-def residual(hessian: _Hessian, s: Tensor, v: Tensor) -> float:
+def residual(curvature: _Curvature, s: Tensor, v: Tensor) -> float:
     """||(H + damping I) s - v|| / ||v||, at the cost of a product on every batch."""
-    return float((hessian.on(range(len(hessian.batches)), s) - v).norm() / v.norm())
+    return float((curvature.on(range(len(curvature.batches)), s) - v).norm() / v.norm())
 
 
-def estimated_residual(hessian: _Hessian, window: Window, v: Tensor, sample: Sequence[int]) -> float:
+def estimated_residual(curvature: _Curvature, window: Window, v: Tensor, sample: Sequence[int]) -> float:
     """The residual of a window's average from products on a few batches: the root of drift² + variance.
 
     It errs towards too large a residual, as it leaves out that in directions of small curvature the drift makes up for
@@ -43,13 +43,13 @@ def estimated_residual(hessian: _Hessian, window: Window, v: Tensor, sample: Seq
     100 steps on 95 batches: .144 where .049 is exact.
     """
     length = window.end - window.start
-    chance = _variance(hessian, window.s, sample) * _unevenness(window.start, window.end, len(hessian.batches))
+    chance = _variance(curvature, window.s, sample) * _unevenness(window.start, window.end, len(curvature.batches))
     return math.sqrt(float(window.drift @ window.drift) + chance / length**2) / float(v.norm())
 
 
-def _variance(hessian: _Hessian, s: Tensor, sample: Sequence[int]) -> float:
+def _variance(curvature: _Curvature, s: Tensor, sample: Sequence[int]) -> float:
     """Mean squared distance of the batches' products with s from their mean, free of bias."""
-    products = [hessian.undamped(i, s) for i in sample]
+    products = [curvature.undamped(i, s) for i in sample]
     mean = sum(products[1:], products[0]) / len(products)
     return sum(float((x - mean) @ (x - mean)) for x in products) / (len(products) - 1)
 

@@ -19,7 +19,7 @@ from .trainer import Fit, Plan, run_trainer, start_hash
 def finetune(
     model: PreTrainedModel | PeftModel,
     train: pd.DataFrame,
-    validation: pd.DataFrame,
+    validation: pd.DataFrame | None,
     settings: Settings,
     output_dir: str | Path | None = None,
 ) -> Fit:
@@ -33,7 +33,8 @@ def finetune(
     model
         A regression model, plain or wrapped by peft; it is changed in place.
     train, validation
-        Tables with ``smiles`` and ``label`` (logD).
+        Tables with ``smiles`` and ``label`` (logD). Without a validation table all epochs are trained and the model
+        after the last one is kept.
     settings
         The groups data, training and regression are read.
     output_dir
@@ -48,29 +49,28 @@ def finetune(
     DivergenceError
         If a loss is not finite.
     """
-    _require_rows(train, validation)
+    tables = [train] if validation is None else [train, validation]
+    _require_rows(tables)
     _configure(model, train, settings)
     if settings.data.canonical:
-        train, validation = (_canonical(table) for table in (train, validation))
+        tables = [_canonical(table) for table in tables]
     group = settings.regression
     plan = Plan("fine-tuning", group.learning_rate, group.batch_size, group.epochs, settings.training)
     stamp = {
         **plan.stamp(),
         "regression": dataclasses.asdict(group),
         "max_tokens": settings.data.max_tokens,
-        "data": [table_hash(table) for table in (train, validation)],
+        "data": [table_hash(table) for table in tables],
         "start": start_hash(model),
     }
-    fit = run_trainer(
-        model,
-        RandomisedSmiles(train, settings.data.max_tokens, group.randomise),
-        RandomisedSmiles(validation, settings.data.max_tokens),
-        pad,
-        plan,
-        stamp,
-        output_dir,
+    train_set, *validation_set = (
+        RandomisedSmiles(table, settings.data.max_tokens, share)
+        for table, share in zip(tables, (group.randomise, 0.0), strict=False)
     )
-    fit.history[["train_loss", "validation_loss"]] *= model.config.label_std**2
+    fit = run_trainer(
+        model, train_set, validation_set[0] if validation_set else None, pad, plan, stamp, output_dir
+    )
+    fit.history[fit.history.columns.drop("epoch")] *= model.config.label_std**2
     return fit
 
 
@@ -96,8 +96,8 @@ def _configure(model: PreTrainedModel | PeftModel, train: pd.DataFrame, settings
         set_dropout(model, settings.regression.dropout)
 
 
-def _require_rows(train: pd.DataFrame, validation: pd.DataFrame) -> None:
-    for name, table in (("training", train), ("validation", validation)):
+def _require_rows(tables: list[pd.DataFrame]) -> None:
+    for name, table in zip(("training", "validation"), tables, strict=False):
         if not len(table):
             raise DataError(f"the {name} table has no rows")
         bad = table[~np.isfinite(table["label"].to_numpy(dtype=float))]

@@ -72,10 +72,10 @@ def test_negative_curvature_raises_with_the_remedy():
 
     v = {"w": torch.ones(2, dtype=torch.float64)}
     with pytest.raises(DivergenceError, match="raise the damping"):
-        conjugate_gradient(saddle, params, [batch], v, damping=0.5)
+        conjugate_gradient(saddle, params, [batch], v, damping=0.5, curvature="hessian")
     with pytest.raises(DivergenceError, match="raise the damping"):
-        lissa(saddle, params, [batch], v, damping=0.5)
-    assert conjugate_gradient(saddle, params, [batch], v, damping=3.0).residual < 1e-3
+        lissa(saddle, params, [batch], v, damping=0.5, curvature="hessian")
+    assert conjugate_gradient(saddle, params, [batch], v, damping=3.0, curvature="hessian").residual < 1e-3
 
 
 def test_conjugate_gradient_is_the_reference(ridge):
@@ -114,7 +114,7 @@ def test_scale_and_looks_take_at_most_half_of_the_depth(ridge, depth, size):
         products.append(batch[0].requires_grad or params["w"].requires_grad)
         return squared_error(params, batch)
 
-    found = lissa(counted, ridge.params, batches, ridge.v, damping=ridge.damping, depth=depth)
+    found = lissa(counted, ridge.params, batches, ridge.v, damping=ridge.damping, depth=depth, curvature="hessian")
     assert found.n_products == depth
     assert found.n_overhead == sum(products) - depth  # each product is one pass that is differentiated
     assert 0 < found.n_overhead <= depth / 2

@@ -81,7 +81,9 @@ def test_scores_rank_refits_of_a_small_network_better_than_the_gradient_product(
 
     params = fitted(dict(network.named_parameters()))
     v = gradient(loss, params, [target])
-    solution = conjugate_gradient(loss, params, [train], v, damping=decay, depth=200, tolerance=1e-6)
+    solution = conjugate_gradient(
+        loss, params, [train], v, damping=decay, depth=200, tolerance=1e-6, curvature="hessian"
+    )
     before = float(loss(params, target).mean())
     gains = [
         before - float(loss(fitted(params, (pool[0][i : i + 1], pool[1][i : i + 1])), target).mean()) for i in range(50)

@@ -1,0 +1,185 @@
+"""Grading scores of training molecules by real retraining: the bank of retrained models, and the LDS.
+
+The linear datamodelling score (Park et al. 2023, arXiv:2303.14186, section 2) retrains a model on many random halves of
+its training data. A query molecule's loss after such a retraining is predicted by the sum of the scores of the
+molecules that were in the half; the LDS is the rank correlation of the two over the halves, averaged over queries.
+"""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from safetensors import safe_open
+from scipy.stats import rankdata
+
+from ..errors import DataError
+from ..files import DATA_FOLDER, data_file, file_hash
+from .intervals import N_BOOTSTRAP, percentile_interval
+
+#: The bank that the repository carries; `make bank` makes it.
+BANK = "retraining/halves.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """Retrained models: what each was trained on, and what it predicts.
+
+    Attributes
+    ----------
+    members : bool [n_subsets, n_train]
+        Which molecules each subset holds: the training split, followed by the secondary set. Rows 2k and 2k + 1 are
+        complementary.
+    predictions : float [n_subsets, n_seeds, n_queries]
+        logD of the query molecules, by the models retrained on each subset with several seeds.
+    labels : float [n_queries]
+        Their measured logD.
+    """
+
+    members: np.ndarray
+    predictions: np.ndarray
+    labels: np.ndarray
+
+    def losses(self) -> np.ndarray:
+        """Squared errors [n_subsets, n_seeds, n_queries] in logD²."""
+        return (self.predictions - self.labels) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class LDS:
+    """A linear datamodelling score: 1 ranks all retrainings rightly, 0 is chance.
+
+    Attributes
+    ----------
+    value
+        Mean over the queries.
+    interval
+        Its 95 % bootstrap interval over queries and complementary pairs of subsets.
+    ceiling
+        What retraining says of itself: the same correlation, with the loss of half of the seeds in place of the
+        prediction, against the other half's; nan if there is one seed only.
+    per_query : float [n_queries]
+        The score of each query.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    ceiling: float
+    per_query: np.ndarray
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
+
+
+def load_bank(queries: str = "test", path: str | Path | None = None) -> Bank:
+    """The bank of models retrained on random halves, with the predictions for one split.
+
+    Parameters
+    ----------
+    queries : {"test", "validation"}
+        Settings are chosen on the validation molecules; results are shown on the test molecules.
+    path
+        Another bank than the repository's.
+
+    Raises
+    ------
+    DataError
+        If the bank was made from other data than the repository now holds, or has no finished seed.
+    """
+    if queries not in ("test", "validation"):
+        raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
+    with safe_open(data_file(BANK) if path is None else path, framework="numpy") as file:
+        _require_same_data(json.loads(file.metadata()["data"]))
+        found = {name: file.get_tensor(name) for name in ("members", f"{queries}_predictions", f"{queries}_labels")}
+    members, predictions, labels = found.values()
+    finished = np.isfinite(predictions).all(axis=(0, 2))
+    if not finished.any():
+        raise DataError("no seed of the bank is finished; `make bank` goes on with it")
+    return Bank(members.astype(bool), predictions[:, finished].astype(float), labels.astype(float))
+
+
+def data_hashes() -> dict[str, str]:
+    """The data that a bank depends on."""
+    return {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv")}
+
+
+def _require_same_data(made_with: dict[str, str]) -> None:
+    for name, content in data_hashes().items():
+        if made_with.get(name) != content:
+            raise DataError(f"data/{name} is not the file that the bank was made from; `make bank` makes another bank")
+
+
+def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
+    """Grade scores by the retrained models of a bank.
+
+    Parameters
+    ----------
+    scores : array [n_queries, n_train]
+        Positive where having that training molecule lowers that query's loss, in the bank's order.
+    bank
+        Real retrainings.
+    seed
+        Fixes the resamples.
+
+    Raises
+    ------
+    DataError
+        If the shape does not fit the bank, or a score is not finite.
+    """
+    values = np.asarray(scores, dtype=float)
+    expected = (len(bank.labels), bank.members.shape[1])
+    if values.shape != expected:
+        raise DataError(f"scores have shape {values.shape}; this bank needs {expected}: queries, training molecules")
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(f"the score of training molecule {column} for query {row} is not finite")
+    losses = bank.losses()
+    predicted = -values @ bank.members.T.astype(float)
+    per_query, resampled = _rank_correlations(predicted, losses.mean(axis=1).T, seed)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(losses), per_query)
+
+
+def ceiling(losses: np.ndarray) -> float:
+    """Rank correlation of half of the seeds with the others, for losses [n_subsets, n_seeds, n_queries].
+
+    Averaged over queries and over the ways to halve the seeds; of an odd number, one half has one more.
+    """
+    n_seeds = losses.shape[1]
+    found = []
+    for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
+        others = [s for s in range(n_seeds) if s not in chosen]
+        halves = (losses[:, list(part)].mean(axis=1).T for part in (chosen, others))
+        found.append(_weighted_correlation(*map(_centred_ranks, halves), np.ones((1, len(losses)))).mean())
+    return float(np.mean(found)) if n_seeds > 1 else float("nan")
+
+
+def _rank_correlations(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rank correlation of each row of a and b [n_queries, n_subsets], and the mean over rows for each resample.
+
+    Resamples draw rows, and pairs of neighbouring columns. Ranks are those among all columns.
+    """
+    ranks = _centred_ranks(a), _centred_ranks(b)
+    n_rows, n_columns = a.shape
+    rng = np.random.default_rng(seed)
+    n_pairs = -(-n_columns // 2)
+    pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
+    rows = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=N_BOOTSTRAP)
+    weights = np.repeat(pairs, 2, axis=1)[:, :n_columns].astype(float)
+    resampled = (_weighted_correlation(*ranks, weights) * rows).sum(axis=1) / n_rows
+    return _weighted_correlation(*ranks, np.ones((1, n_columns)))[0], resampled
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks within each row, with mean zero; equal values share theirs."""
+    return rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+
+
+def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Correlation of the rows of x and y [n, m] under each row of weights [k, m]: [k, n], 0 where a row is constant."""
+    total = weights.sum(axis=1, keepdims=True)
+    mean_x, mean_y, mean_xy, mean_xx, mean_yy = (weights @ v.T / total for v in (x, y, x * y, x * x, y * y))
+    spread = np.sqrt(np.maximum(mean_xx - mean_x**2, 0) * np.maximum(mean_yy - mean_y**2, 0))
+    return np.divide(mean_xy - mean_x * mean_y, spread, out=np.zeros_like(spread), where=spread > 1e-9)
