@@ -151,29 +151,31 @@ class Lora:
 
 @dataclasses.dataclass(frozen=True)
 class Influence:
-    """The inverse-Hessian-vector product of influence functions.
+    """The inverse product of influence functions.
 
     Parameters
     ----------
     solver : {"lissa", "cg"}
+    curvature : {"gauss-newton", "hessian"}
     damping : float
-        Added to the diagonal of the Hessian (of the loss in squared standard deviations).
+        Added to the diagonal of the curvature, as a share of its largest eigenvalue: one number does for models of any
+        size. The Hessian needs a quarter, or its negative eigenvalues would show.
     depth : int
-        LiSSA: number of Hessian products, each on one batch. Conjugate gradients: number of steps, each over all
-        batches.
+        LiSSA: number of products, each on one batch. Conjugate gradients: number of steps, each over all batches.
     batch_size : int
         Number of molecules in a batch.
     """
 
     prefix: ClassVar[str] = "influence_"
     solver: str = "lissa"
-    damping: float = 20.0
-    depth: int = 100
+    curvature: str = "gauss-newton"
+    damping: float = 0.01
+    depth: int = 400
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        _choose(self, solver=("lissa", "cg"))
-        _require_positive(self, "depth", "batch_size")
+        _choose(self, solver=("lissa", "cg"), curvature=("gauss-newton", "hessian"))
+        _require_positive(self, "damping", "depth", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,10 +90,10 @@ class _Curvature:
     ``n_products`` counts the products on single batches.
     """
 
-    def __init__(self, loss: Loss, params: Params, batches: Sequence, damping: float, kind: str):
+    def __init__(self, loss: Loss, params: Params, batches: Sequence, kind: str):
         if kind not in CURVATURES:
             raise DataError(f"curvature is {kind!r}; choose 'gauss-newton' or 'hessian'")
-        self.params, self.batches, self.damping = params, batches, damping
+        self.params, self.batches, self.damping = params, batches, 0.0
         root = residual_size(loss)
         self.product = partial(hvp, loss) if kind == "hessian" else partial(gauss_newton_product, root)
         with torch.no_grad():

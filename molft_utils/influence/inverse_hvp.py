@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from ..errors import DataError, DivergenceError
 from .curvature import Loss, Params, _Curvature, _flatten, _like
-from .overhead import plan_overhead, windows
+from .overhead import SCALE_BATCHES, SCALE_STEPS, plan_overhead, windows
 from .residual import Window, estimated_residual, residual
 
 
@@ -44,6 +44,8 @@ class InverseHVP:
         Columns ``n_products`` and ``residual``: what each look at the residual showed.
     n_overhead
         Further products on single batches, for the scale and the looks.
+    damping
+        What was added to the curvature's diagonal.
     """
 
     direction: Params
@@ -52,6 +54,7 @@ class InverseHVP:
     n_products: int
     history: pd.DataFrame
     n_overhead: int = 0
+    damping: float = math.nan
 
 
 def lissa(
@@ -67,6 +70,7 @@ def lissa(
     tolerance: float | None = None,
     seed: int = 0,
     curvature: str = "gauss-newton",
+    relative: bool = False,
 ) -> InverseHVP:
     """Solve (H + damping I) s = vector by the recursion h <- v + h - (H_B + damping I) h / scale, with s = h / scale.
 
@@ -96,6 +100,8 @@ def lissa(
         Fixes the order of the batches, which of them a look sees, and the start of the Lanczos steps: the same seed
         gives the same bits.
     curvature : {"gauss-newton", "hessian"}
+    relative
+        The damping is given as a share of the curvature's largest eigenvalue, which is estimated for the scale anyway.
 
     Raises
     ------
@@ -107,11 +113,14 @@ def lissa(
     _check(batches, vector, damping, depth)
     if not 0 < average < 1:
         raise DataError(f"average is {average}; it is a share of the iterates, above 0 and below 1")
-    matrix, v = _Curvature(loss, params, batches, damping, curvature), _flatten(vector)
-    overhead = plan_overhead(depth, average, len(batches), scale_given=scale is not None)
-    if scale is None:
+    matrix, v = _Curvature(loss, params, batches, curvature), _flatten(vector)
+    estimates = scale is None or relative
+    overhead = plan_overhead(depth, average, len(batches), estimates)
+    if estimates:
         largest = matrix.largest_eigenvalue(v, overhead.scale_steps, overhead.scale_batches, seed)
-        scale = 1.5 * (largest + damping)
+    matrix.damping = damping * largest if relative else damping
+    if scale is None:
+        scale = 1.5 * (largest + matrix.damping)
         print(f"LiSSA: scale {scale:.3g}, one and a half times the largest eigenvalue")
     rows, samples = [], torch.Generator().manual_seed(seed + 1)  # seed itself makes the order of the batches
     for window in _averages(matrix, v, scale, windows(depth, average), seed):
@@ -155,6 +164,7 @@ def conjugate_gradient(
     depth: int = 50,
     tolerance: float = 1e-3,
     curvature: str = "gauss-newton",
+    relative: bool = False,
 ) -> InverseHVP:
     """Solve (H + damping I) s = vector on a fixed set of batches by conjugate gradients (Hestenes & Stiefel 1952).
 
@@ -168,8 +178,11 @@ def conjugate_gradient(
         As :func:`lissa`.
     """
     _check(batches, vector, damping, depth)
-    matrix, every = _Curvature(loss, params, batches, damping, curvature), range(len(batches))
+    matrix, every = _Curvature(loss, params, batches, curvature), range(len(batches))
     v = _flatten(vector)
+    if relative:
+        damping *= matrix.largest_eigenvalue(v, SCALE_STEPS, min(SCALE_BATCHES, len(batches)), seed=0)
+    matrix.damping = damping
     s, r = torch.zeros_like(v), v.clone()
     p, rows = r.clone(), []
     for t in tqdm(range(1, depth + 1), desc="conjugate gradients", unit="step", leave=False):
@@ -222,4 +235,4 @@ def _result(
 ) -> InverseHVP:
     history = pd.DataFrame(rows, columns=["n_products", "residual"])
     n_overhead = matrix.n_products - n_products
-    return InverseHVP(_like(s, params), rows[-1][1], scale, n_products, history, n_overhead)
+    return InverseHVP(_like(s, params), rows[-1][1], scale, n_products, history, n_overhead, matrix.damping)

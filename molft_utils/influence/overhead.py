@@ -23,11 +23,11 @@ class Overhead:
     looks: dict[int, int]
 
 
-def plan_overhead(depth: int, average: float, n_batches: int, scale_given: bool) -> Overhead:
+def plan_overhead(depth: int, average: float, n_batches: int, estimates_scale: bool) -> Overhead:
     """Share out half of the depth: up to a fifth of the depth for the scale, what is left for looks."""
     scale_batches = max(1, min(SCALE_BATCHES, n_batches, depth // 25))  # from a gradient, five steps are enough
     scale_steps = max(4, min(SCALE_STEPS, depth // (5 * scale_batches)))
-    left = depth // 2 - (0 if scale_given else scale_steps * scale_batches)
+    left = depth // 2 - estimates_scale * scale_steps * scale_batches
     return Overhead(scale_steps, scale_batches, _looks(left, windows(depth, average), n_batches))
 
 

@@ -1,7 +1,8 @@
 """Influence functions: which candidates, added to the training data, would lower the loss on a target set?
 
-With H the Hessian of the mean training loss at the trained parameters, lambda the damping (a ridge on H), v the
-gradient of the mean target loss and g_z the gradient of candidate z's loss (Koh & Liang 2017, arXiv:1703.04730):
+With H the curvature of the mean training loss at the trained parameters (its Gauss-Newton matrix, or its Hessian),
+lambda the damping (a ridge on H), v the gradient of the mean target loss and g_z the gradient of candidate z's loss
+(Koh & Liang 2017, arXiv:1703.04730):
 
     s = (H + lambda I)^-1 v,    score(z) = s . g_z,    adding z with weight 1/n changes the target loss by -s . g_z / n.
 
@@ -12,6 +13,7 @@ candidates come first.
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +43,7 @@ class InfluenceResult:
     direction
         The solution s with its residual.
     table
-        The candidates with the columns ``score``, ``dot_product`` (v . g_z, the same without the Hessian) and
+        The candidates with the columns ``score``, ``dot_product`` (v . g_z, the same without the curvature) and
         ``loss``, the best first.
     target
         The name of the split whose loss was used.
@@ -142,14 +144,14 @@ def influence_scores(
     model
         A fine-tuned regression model in eval mode, plain or wrapped by peft; it is left as it is.
     train
-        What the model was trained on; the Hessian is taken of its mean loss.
+        What the model was trained on; the curvature is that of its mean loss.
     target
         The validation split. The report takes the test split; then say so by ``target_name="test"``, and the result
         is labelled as the leak that it is.
     candidates
         The molecules to score.
     settings
-        The group ``influence`` (damping, depth, batch size, solver) and the seed of ``training`` are read.
+        The group ``influence`` (curvature, damping, depth, batch size, solver) and the seed of ``training`` are read.
     parameters : {"all", "head"}
         All parameters that train, or the regression head alone (in seconds: its input is computed once).
     target_name
@@ -160,8 +162,8 @@ def influence_scores(
 
     Notes
     -----
-    Peak memory: eight vectors of the size of the parameters, and one batch's second-order graph (about three times
-    the activations of a training step).
+    Peak memory: eight vectors of the size of the parameters, and one batch's activations; with the Hessian its
+    second-order graph (about three times the activations of a training step).
 
     Raises
     ------
@@ -216,10 +218,10 @@ def _problem(
 
 def _solve(loss: Loss, params: Params, batches: Sequence, v: Params, settings: Settings) -> InverseHVP:
     plan = settings.influence
+    options: dict[str, Any] = dict(damping=plan.damping, depth=plan.depth, curvature=plan.curvature, relative=True)
     if plan.solver == "cg":
-        return conjugate_gradient(loss, params, batches, v, damping=plan.damping, depth=plan.depth)
-    seed = settings.training.seed
-    return lissa(loss, params, batches, v, damping=plan.damping, depth=plan.depth, seed=seed)
+        return conjugate_gradient(loss, params, batches, v, **options)
+    return lissa(loss, params, batches, v, **options, seed=settings.training.seed)
 
 
 def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:
