@@ -148,12 +148,14 @@ def ceiling(losses: np.ndarray) -> float:
     Averaged over queries and over the ways to halve the seeds; of an odd number, one half has one more.
     """
     n_seeds = losses.shape[1]
+    if n_seeds < 2:
+        return float("nan")
     found = []
     for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
         others = [s for s in range(n_seeds) if s not in chosen]
         halves = (losses[:, list(part)].mean(axis=1).T for part in (chosen, others))
         found.append(_weighted_correlation(*map(_centred_ranks, halves), np.ones((1, len(losses)))).mean())
-    return float(np.mean(found)) if n_seeds > 1 else float("nan")
+    return float(np.mean(found))
 
 
 def _rank_correlations(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

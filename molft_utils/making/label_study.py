@@ -3,10 +3,11 @@
 ``data/results/labels.csv`` has one row for each model, number of labels and seed; ``make results`` makes it. The seed
 draws the molecules: the same ones for every model, and the smaller sets are parts of the larger ones. All are graded on
 the same test split. A language model keeps the epoch that is best on the validation split, where the settings of the
-other models were chosen as well. How many epochs there are is a first guess, to be settled there before the table is
-made.
+other models were chosen as well. So was the number of epochs: ``python -m molft_utils.making.label_study`` tries half
+and twice as many.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from ..data import COMPUTED_LOGP, DESCRIPTORS, Split, descriptor_ridge, descriptor_svr, ecfp4_counts, random_forest, svr
 from ..evaluation import records, scores
@@ -100,3 +102,24 @@ def _numbers_row(name: str, seed: int, parts: Split) -> dict:
     fitted = model(seed).fit(numbers(parts.train), parts.train["label"])
     errors = [scores(p["label"], fitted.predict(numbers(p))).rmse for p in (parts.test, parts.validation)]
     return {"rmse": errors[0], "validation_rmse": errors[1], "epochs": 0, "seconds": time.perf_counter() - began}
+
+
+def epochs_tried(model: str, n: int, factor: float) -> dict:
+    """Validation RMSE in logD of one run (seed 0) with so many times the epochs of ``BUDGETS``."""
+    epochs = round(factor * BUDGETS[n]["epochs"])
+    changed = {**BUDGETS[n], "epochs": epochs, "patience": epochs, "checkpoint": CHECKPOINTS[model](0)}
+    cfg = settings("class", **changed)
+    fit = pipeline.baseline(cfg, labelled(pipeline.tables(cfg).train, n, seed=0))
+    best = fit.history["validation_loss"].min() ** 0.5
+    return {"model": model, "labels": n, "epochs": epochs, "factor": factor, "validation_rmse": best}
+
+
+def main() -> None:
+    """Print what half and twice as many epochs would give."""
+    runs = itertools.product(("mini", "mini-descriptors"), SIZES, (0.5, 1, 2))
+    rows = pd.DataFrame(Parallel(2)(delayed(epochs_tried)(*run) for run in runs))
+    print(rows.pivot_table("validation_rmse", ["model", "labels"], "factor").round(3))
+
+
+if __name__ == "__main__":
+    main()

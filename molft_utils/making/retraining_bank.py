@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from safetensors.numpy import load_file, save
 from safetensors import safe_open
+from safetensors.numpy import load_file, save
 from transformers import set_seed
 
 from ..data import table_hash
@@ -46,7 +46,6 @@ def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
 
 def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
-    torch.set_num_threads(1)
     set_seed(seed)
     model = load_model(start, head=cfg.regression.head)
     fit = finetune(model, train, None, cfg.replace(seed=seed))
@@ -85,6 +84,7 @@ def make_bank(cfg: Settings, path: Path, n_jobs: int, n_pairs: int = N_PAIRS, n_
 
 
 def _one(cfg: Settings, start: Path, train: pd.DataFrame, subset: int, k: int) -> tuple[int, int, dict]:
+    torch.set_num_threads(1)
     return subset, k, retrained(cfg, start, train, fit_seed(subset, k))
 
 

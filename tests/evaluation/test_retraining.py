@@ -1,0 +1,112 @@
+"""The LDS on a ridge regression, where retraining and influence are known; the bank that the repository carries."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from scipy.stats import spearmanr
+
+from molft_utils import DataError
+from molft_utils.evaluation import BANK, Bank, ceiling, lds, load_bank
+from molft_utils.files import data_file
+
+N, P, N_QUERIES, DAMPING = 120, 6, 30, 0.1
+
+
+def ridge_bank(share_left_out=0.1, noise=0.0, n_seeds=2, n_pairs=40):
+    """A bank of refits of a ridge regression, and the exact influence scores of its training molecules."""
+    rng = np.random.default_rng(0)
+    X, Q, truth = rng.normal(size=(N, P)), rng.normal(size=(N_QUERIES, P)), rng.normal(size=P)
+    y = X @ truth + rng.normal(size=N)
+    # No query is met exactly: there a loss has its minimum, and any change of the model raises it.
+    labels = Q @ truth + rng.choice([-1, 1], N_QUERIES) * rng.uniform(1, 2, N_QUERIES)
+
+    def fit(rows):
+        return np.linalg.solve(
+            2 * X[rows].T @ X[rows] / len(rows) + DAMPING * np.eye(P), 2 * X[rows].T @ y[rows] / len(rows)
+        )
+
+    members = np.ones((2 * n_pairs, N), dtype=bool)
+    for row in members:
+        row[rng.permutation(N)[: round(share_left_out * N)]] = False
+    predictions = np.stack([Q @ fit(np.flatnonzero(row)) for row in members])
+    predictions = predictions[:, None] + noise * rng.normal(size=(2 * n_pairs, n_seeds, N_QUERIES))
+    w = fit(np.arange(N))
+    inverse = np.linalg.inv(2 * X.T @ X / N + DAMPING * np.eye(P))
+    scores = 4 * ((Q @ w - labels)[:, None] * Q) @ inverse @ ((X @ w - y)[:, None] * X).T
+    return Bank(members, predictions, labels), scores
+
+
+def test_true_influence_ranks_all_retrainings_and_random_scores_none():
+    bank, scores = ridge_bank()
+    found = lds(scores, bank)
+    assert found.value > 0.97 and found.interval[0] > 0.95 and found.ceiling == pytest.approx(1)
+    assert lds(-scores, bank).value == pytest.approx(-found.value)
+    by_chance = lds(np.random.default_rng(1).normal(size=scores.shape), bank)
+    assert by_chance.interval[0] < 0 < by_chance.interval[1]
+    assert lds(np.zeros_like(scores), bank).value == 0
+
+
+def test_the_score_of_a_query_is_the_rank_correlation_over_the_subsets():
+    bank, scores = ridge_bank(share_left_out=0.5)
+    found = lds(scores, bank)
+    for q in (0, 11):
+        expected = spearmanr(bank.members @ -scores[q], bank.losses().mean(axis=1)[:, q])[0]
+        assert found.per_query[q] == pytest.approx(expected)
+    assert found.value == pytest.approx(found.per_query.mean())
+
+
+def test_no_score_passes_the_noise_of_the_seeds():
+    quiet, scores = ridge_bank()
+    noisy, _ = ridge_bank(noise=0.05, n_seeds=4)
+    found = lds(scores, noisy)
+    assert found.value < lds(scores, quiet).value - 0.1
+    assert 0 < found.ceiling < 1
+    assert found.value > found.ceiling  # the truth has no noise of its own, the seeds on either side have
+    one = Bank(noisy.members, noisy.predictions[:, :1], noisy.labels)
+    assert np.isnan(ceiling(one.losses()))
+
+
+def test_the_interval_covers_what_other_subsets_and_queries_give():
+    """Of twenty draws of 30 pairs and 15 queries, nearly all intervals hold the score over everything."""
+    bank, scores = ridge_bank(noise=0.05, n_seeds=2, n_pairs=300)
+    whole, held = lds(scores, bank).value, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows, queries = rng.permutation(600)[:60], rng.permutation(N_QUERIES)[:15]
+        part = Bank(bank.members[rows], bank.predictions[rows][:, :, queries], bank.labels[queries])
+        low, high = lds(scores[queries], part).interval
+        held += low <= whole <= high
+    assert held >= 17
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [(lambda s: s[:, :-1], r"scores have shape \(30, 119\).*\(30, 120\)"), (lambda s: s * np.nan, "molecule 0 for query 0")],
+)
+def test_scores_that_do_not_fit_are_refused(change, message):
+    bank, scores = ridge_bank(n_pairs=2)
+    with pytest.raises(DataError, match=message):
+        lds(change(scores), bank)
+
+
+# The repository's
+
+
+def test_the_bank_holds_complementary_halves():
+    bank = load_bank()
+    n = bank.members.shape[1]
+    assert (bank.members[0::2] ^ bank.members[1::2]).all() and (bank.members.sum(axis=1) == n // 2).all()
+    assert bank.members.shape[0] >= 100 and bank.predictions.shape[0] == len(bank.members)
+    assert bank.predictions.shape[2] == len(bank.labels) == 840
+    assert len(load_bank("validation").labels) == 336
+    rmse = np.sqrt(bank.losses().mean(axis=2))
+    assert 0.7 < rmse.min() and rmse.max() < 1.1
+
+
+def test_a_bank_of_other_data_is_refused(tmp_path):
+    tensors = load_file(data_file(BANK))
+    save_file(tensors, tmp_path / "other.safetensors", {"data": '{"lipophilicity.csv": "0"}'})
+    with pytest.raises(DataError, match=r"lipophilicity.csv is not the file"):
+        load_bank(path=tmp_path / "other.safetensors")
+    with pytest.raises(DataError, match="choose 'test' or 'validation'"):
+        load_bank("train")

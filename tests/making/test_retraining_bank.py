@@ -1,0 +1,84 @@
+"""The bank: halves that complement each other, models that are the recipe's, an interrupted run that goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from molft_utils import predict, settings
+from molft_utils.evaluation import data_hashes, load_bank
+from molft_utils.experiments import pipeline
+from molft_utils.making import retraining_bank
+from molft_utils.making.retraining_bank import fit_seed, make_bank, random_halves, retrained
+
+
+def test_halves_complement_each_other_and_hold_every_molecule_as_often():
+    members = random_halves(11, 4, seed=0)
+    assert (members[0::2] ^ members[1::2]).all() and set(members.sum(axis=1)) == {5, 6}
+    assert (members.sum(axis=0) == 4).all() and not (members[0] == members[2]).all()
+    assert (members == random_halves(11, 4, seed=0)).all()
+
+
+def test_no_two_models_share_a_seed():
+    seeds = {fit_seed(subset, k) for subset in range(100) for k in range(10)}
+    assert len(seeds) == 1000 and min(seeds) > 4
+
+
+@pytest.fixture
+def cfg(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLFT_STAGES", str(tmp_path / "stages"))
+    return settings("smoke", limit=16, epochs=1)
+
+
+def test_an_interrupted_bank_goes_on_where_it_was(cfg, tmp_path, monkeypatch, capsys):
+    path, trained = tmp_path / "bank.safetensors", []
+
+    def counted(cfg, start, train, seed):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(seed)
+        return {"validation": np.full(16, seed, np.float16), "test": np.full(16, seed, np.float16)}
+
+    monkeypatch.setattr(retraining_bank, "retrained", counted)
+    with pytest.raises(KeyboardInterrupt):
+        make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
+    assert np.isnan(load_file(path)["test_predictions"]).sum() == 2 * 16
+    trained.clear()
+    make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
+    assert trained == [fit_seed(2, 0), fit_seed(3, 0)]
+    bank = load_bank(path=path)
+    assert bank.predictions[:, 0, 0].tolist() == [fit_seed(s, 0) for s in range(4)]
+    assert bank.members.shape == (4, 32)
+    trained.clear()
+    make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
+    assert not trained
+    make_bank(cfg.replace(epochs=2), path, n_jobs=1, n_pairs=1, n_seeds=1)
+    assert len(trained) == 2 and "regression.epochs: 1 -> 2" in capsys.readouterr().out
+
+
+def test_a_seed_counts_once_all_subsets_have_it(tmp_path):
+    nan = np.nan
+    save_file(
+        {
+            "members": np.eye(2, dtype=bool),
+            "test_labels": np.zeros(1, np.float32),
+            "test_predictions": np.array([[[1.0], [nan]], [[2.0], [3.0]]], np.float16),
+        },
+        tmp_path / "bank.safetensors",
+        {"data": json.dumps(data_hashes())},
+    )
+    assert load_bank(path=tmp_path / "bank.safetensors").predictions.tolist() == [[[1.0]], [[2.0]]]
+
+
+def test_a_retrained_model_is_that_of_the_pipeline(cfg):
+    parts = pipeline.tables(cfg)
+    predictions = retrained(cfg, pipeline.mlm(cfg).folder, parts.train, seed=7)
+    same = pipeline.after_mlm(cfg.replace(seed=0), parts.train, early_stopping=False)
+    assert len(same.history) == 1 and "validation_loss" not in same.history
+    assert {name: p.dtype for name, p in predictions.items()} == {"validation": np.float16, "test": np.float16}
+    again = retrained(cfg, pipeline.mlm(cfg).folder, parts.train, seed=7)
+    other = retrained(cfg, pipeline.mlm(cfg).folder, parts.train, seed=8)
+    assert (predictions["test"] == again["test"]).all() and (predictions["test"] != other["test"]).any()
+    graded = retrained(cfg, pipeline.mlm(cfg).folder, parts.train, seed=0)
+    assert np.allclose(graded["test"], predict(same.model, parts.test["smiles"]), atol=5e-3)
