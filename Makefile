@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini results bench lint badges clean
+.PHONY: help run test lab notebooks data mini bank results bench lint badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,12 +42,17 @@ data: $(READY) ## make the tables of data/ again from their sources
 
 # Two processes of one thread each share a step, which is faster than one process of two threads.
 PRETRAIN := OMP_NUM_THREADS=1 nice -n 19 $(VENV)/bin/torchrun --nproc-per-node 2 -m molft_utils.making.pretrain
+DESCRIPTORS := --moses-molecules 60000 --descriptors 16 --learning-rate 2e-3
 
 mini: $(READY) ## pretrain the small checkpoints of data/ again (hours; run again to resume)
 	$(PY) -m molft_utils.making.pretrain --output runs/mini-first
 	$(PY) -m molft_utils.making.pretrain --init runs/mini-first --tokens 2.4e7 --learning-rate 1e-3 --seed 1 --run-folder runs/pretrain-second
-	$(PRETRAIN) --init data/molformer-mini --tokens 3e7 --moses-molecules 60000 --descriptors 16 --learning-rate 2e-3 \
-		--run-folder runs/pretrain-descriptors --output data/molformer-mini-descriptors
+	$(PRETRAIN) --init data/molformer-mini --tokens 3e7 $(DESCRIPTORS) --run-folder runs/pretrain-descriptors --output runs/descriptors-first
+	$(PRETRAIN) --init runs/descriptors-first --tokens 3e7 $(DESCRIPTORS) --seed 1 --run-folder runs/pretrain-descriptors-second \
+		--output data/molformer-mini-descriptors
+
+bank: $(READY) ## retrain on random halves, and with groups added (hours; run again to resume)
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m molft_utils.making.retraining_bank
 
 results: $(READY) ## the results of record with five seeds (long; run again to resume)
 	nice -n 19 $(PY) -m molft_utils.making.results

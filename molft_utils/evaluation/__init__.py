@@ -5,4 +5,4 @@ from .intervals import Difference, auroc, mean_rmse, paired_difference
 from .metrics import Scores, evaluate, scores
 from .records import record, record_cells, record_difference, record_labels
 from .report import beside_report, read_report, report_table3, report_table4
-from .retraining import BANK, LDS, Bank, ceiling, data_hashes, lds, load_bank
+from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, lds, load_bank

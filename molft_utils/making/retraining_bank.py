@@ -1,12 +1,14 @@
-"""The retraining bank: ``python -m molft_utils.making.retraining_bank``, or ``make bank``.
+"""The retraining banks: ``python -m molft_utils.making.retraining_bank``, or ``make bank``.
 
 The model of notebook 04 (``class`` profile, from the encoder after masked-language modelling, no early stopping) is
-trained on random halves of the training split and the secondary set, with several seeds. What each of these models
-predicts for the validation and test molecules is kept in ``data/retraining/``. The file is written after every model,
-and an interrupted run goes on where it was.
+trained again and again: on random halves of the training split and the secondary set; and on all of these with a group
+of 100 other molecules added, whose labels are measured logP. What each of these models predicts for the validation and
+test molecules is kept in ``data/retraining/``. A file is written after every model, and an interrupted run goes on
+where it was.
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 from transformers import set_seed
 
-from ..data import table_hash
-from ..evaluation import BANK, data_hashes
+from ..data import load_logp, table_hash
+from ..evaluation import BANK, GROUPS, data_hashes
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, write_atomically
 from ..inputs import changes
@@ -28,10 +30,56 @@ from ..molformer import load_model
 from ..profiles import Settings, settings
 from ..training import finetune, predict
 
-N_PAIRS, N_SEEDS = 50, 3
-
-#: Fixes the subsets.
+#: Fixes the subsets and the groups.
 SUBSETS_SEED = 2026
+
+#: Molecules in a group.
+GROUP_SIZE = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which models a bank holds: each is trained on ``base`` and on its ``members`` [n_models, len(pool)] of ``pool``.
+
+    Each is trained ``n_seeds`` times; no two trainings of any bank share a seed, which starts at ``first_seed``.
+    """
+
+    base: pd.DataFrame
+    pool: pd.DataFrame
+    members: np.ndarray
+    n_seeds: int
+    first_seed: int
+
+    def train(self, subset: int) -> pd.DataFrame:
+        """The training table of a subset."""
+        return pd.concat([self.base, self.pool[self.members[subset]]], ignore_index=True)
+
+    def seed(self, subset: int, k: int) -> int:
+        """The seed of its k-th training."""
+        return self.first_seed + 10 * subset + k
+
+
+def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
+    """Random halves of the training split and the secondary set, in complementary pairs."""
+    pool = selection.with_secondary(cfg, selection.secondary_table(cfg))
+    return Plan(pool.iloc[:0], pool, random_halves(len(pool), n_pairs, SUBSETS_SEED), n_seeds, first_seed=1000)
+
+
+def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
+    """Everything and a group more; the first ``n_without`` rows add nothing.
+
+    From group to group the share of ionisable molecules, whose logP is no logD, rises from none to all.
+    """
+    secondary = selection.secondary_table(cfg)
+    pool = load_logp()
+    pool = pool[~pool["smiles"].isin(secondary["smiles"])].reset_index(drop=True)
+    members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)
+    rng = np.random.default_rng(SUBSETS_SEED)
+    for row, share in zip(members[n_without:], np.linspace(0, 1, n_groups), strict=True):
+        n_ionisable = round(share * GROUP_SIZE)
+        for wanted, ionisable in ((n_ionisable, True), (GROUP_SIZE - n_ionisable, False)):
+            row[rng.permutation(np.flatnonzero(pool["ionisable"] == ionisable))[:wanted]] = True
+    return Plan(selection.with_secondary(cfg, secondary), pool[["smiles", "label"]], members, n_seeds, first_seed=5000)
 
 
 def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
@@ -56,39 +104,33 @@ def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dic
     }
 
 
-def fit_seed(subset: int, k: int) -> int:
-    """The seed of the k-th model of a subset: no two models share one, nor has any the seed of a model in a table."""
-    return 1000 + 10 * subset + k
-
-
-def make_bank(cfg: Settings, path: Path, n_jobs: int, n_pairs: int = N_PAIRS, n_seeds: int = N_SEEDS) -> None:
+def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
     """Train what the bank at ``path`` lacks. A bank with other inputs is replaced, and what changed is said."""
-    train = selection.with_secondary(cfg, selection.secondary_table(cfg))
-    members = random_halves(len(train), n_pairs, SUBSETS_SEED)
     inputs = {
         **inputs_of(cfg, pipeline.AFTER_MLM),
-        "train": table_hash(train),
-        "subsets": {"seed": SUBSETS_SEED, "pairs": n_pairs, "seeds": n_seeds},
+        "base": table_hash(plan.base) if len(plan.base) else None,
+        "pool": table_hash(plan.pool),
+        "subsets": {"seed": SUBSETS_SEED, "first_seed": plan.first_seed, "shape": [*plan.members.shape, plan.n_seeds]},
     }
-    bank = _bank_so_far(path, cfg, members, inputs, n_seeds)
+    bank = _bank_so_far(path, cfg, plan, inputs)
     start = pipeline.mlm(cfg).folder
-    missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # all subsets with the first seed first
-    jobs = (delayed(_one)(cfg, start, train[members[s]], int(s), int(k)) for k, s in missing)
+    missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # every subset's first seed comes first
+    jobs = (delayed(_one)(cfg, start, plan, int(subset), int(k)) for k, subset in missing)
     metadata = {"data": json.dumps(data_hashes()), "inputs": json.dumps(inputs), "commit": str(commit())}
     done: Iterator = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
     for count, (subset, k, predictions) in enumerate(done, start=1):
         for name, values in predictions.items():
             bank[f"{name}_predictions"][subset, k] = values
         write_atomically(path, save(bank, metadata))
-        print(f"{count} of {len(missing)}: subset {subset}, seed {k}", flush=True)
+        print(f"{path.stem}, {count} of {len(missing)}: subset {subset}, seed {k}", flush=True)
 
 
-def _one(cfg: Settings, start: Path, train: pd.DataFrame, subset: int, k: int) -> tuple[int, int, dict]:
+def _one(cfg: Settings, start: Path, plan: Plan, subset: int, k: int) -> tuple[int, int, dict]:
     torch.set_num_threads(1)
-    return subset, k, retrained(cfg, start, train, fit_seed(subset, k))
+    return subset, k, retrained(cfg, start, plan.train(subset), plan.seed(subset, k))
 
 
-def _bank_so_far(path: Path, cfg: Settings, members: np.ndarray, inputs: dict, n_seeds: int) -> dict[str, np.ndarray]:
+def _bank_so_far(path: Path, cfg: Settings, plan: Plan, inputs: dict) -> dict[str, np.ndarray]:
     """The tensors of the file, or with nan for every prediction where there is no such file."""
     if path.exists():
         with safe_open(path, framework="numpy") as file:
@@ -97,18 +139,23 @@ def _bank_so_far(path: Path, cfg: Settings, members: np.ndarray, inputs: dict, n
             return {name: values.copy() for name, values in load_file(path).items()}
         print(f"{path.name}: made again, as this changed: {'; '.join(changed)}")
     parts = pipeline.tables(cfg)
-    bank = {"members": members}
+    bank = {"members": plan.members}
     for name, table in (("validation", parts.validation), ("test", parts.test)):
+        shape = len(plan.members), plan.n_seeds, len(table)
         bank[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
-        bank[f"{name}_predictions"] = np.full((len(members), n_seeds, len(table)), np.nan, dtype=np.float16)
+        bank[f"{name}_predictions"] = np.full(shape, np.nan, dtype=np.float16)
     return bank
 
 
 def main() -> None:
-    """Make the bank from the command line."""
+    """Make the banks from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--banks", nargs="+", default=["halves", "groups"], choices=["halves", "groups"])
     parser.add_argument("--jobs", type=int, default=2, help="models at a time, one thread each")
-    make_bank(settings("class"), DATA_FOLDER / BANK, parser.parse_args().jobs)
+    args, cfg = parser.parse_args(), settings("class")
+    for name, file, plan in (("halves", BANK, halves), ("groups", GROUPS, groups)):
+        if name in args.banks:
+            make_bank(cfg, plan(cfg), DATA_FOLDER / file, args.jobs)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from molft_utils import predict, settings
+from molft_utils import load_logp, predict, settings
 from molft_utils.evaluation import data_hashes, load_bank
 from molft_utils.experiments import pipeline
 from molft_utils.making import retraining_bank
-from molft_utils.making.retraining_bank import fit_seed, make_bank, random_halves, retrained
+from molft_utils.making.retraining_bank import groups, halves, make_bank, random_halves, retrained
 
 
 def test_halves_complement_each_other_and_hold_every_molecule_as_often():
@@ -21,8 +21,20 @@ def test_halves_complement_each_other_and_hold_every_molecule_as_often():
 
 
 def test_no_two_models_share_a_seed():
-    seeds = {fit_seed(subset, k) for subset in range(100) for k in range(10)}
-    assert len(seeds) == 1000 and min(seeds) > 4
+    cfg = settings("class", limit=16)
+    plans = halves(cfg), groups(cfg)
+    seeds = [plan.seed(subset, k) for plan in plans for subset in range(len(plan.members)) for k in range(plan.n_seeds)]
+    assert len(seeds) == len(set(seeds)) and min(seeds) > 4
+
+
+def test_groups_go_from_neutral_to_ionisable():
+    plan = groups(settings("class"))
+    assert not plan.members[:5].any() and (plan.members[5:].sum(axis=1) == 100).all()
+    assert plan.train(0).equals(plan.base) and len(plan.train(5)) == len(plan.base) + 100
+    ionisable = load_logp().set_index("smiles")["ionisable"]
+    shares = [ionisable[plan.pool["smiles"][row]].mean() for row in plan.members[5:]]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+    assert not set(plan.pool["smiles"]) & set(plan.base["smiles"])
 
 
 @pytest.fixture
@@ -41,19 +53,21 @@ def test_an_interrupted_bank_goes_on_where_it_was(cfg, tmp_path, monkeypatch, ca
         return {"validation": np.full(16, seed, np.float16), "test": np.full(16, seed, np.float16)}
 
     monkeypatch.setattr(retraining_bank, "retrained", counted)
+    plan = halves(cfg, n_pairs=2, n_seeds=1)
     with pytest.raises(KeyboardInterrupt):
-        make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
+        make_bank(cfg, plan, path, n_jobs=1)
     assert np.isnan(load_file(path)["test_predictions"]).sum() == 2 * 16
     trained.clear()
-    make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
-    assert trained == [fit_seed(2, 0), fit_seed(3, 0)]
+    make_bank(cfg, plan, path, n_jobs=1)
+    assert trained == [plan.seed(2, 0), plan.seed(3, 0)]
     bank = load_bank(path=path)
-    assert bank.predictions[:, 0, 0].tolist() == [fit_seed(s, 0) for s in range(4)]
+    assert bank.predictions[:, 0, 0].tolist() == [plan.seed(s, 0) for s in range(4)]
     assert bank.members.shape == (4, 32)
     trained.clear()
-    make_bank(cfg, path, n_jobs=1, n_pairs=2, n_seeds=1)
+    make_bank(cfg, plan, path, n_jobs=1)
     assert not trained
-    make_bank(cfg.replace(epochs=2), path, n_jobs=1, n_pairs=1, n_seeds=1)
+    with pytest.raises(KeyboardInterrupt):
+        make_bank(cfg.replace(epochs=2), plan, path, n_jobs=1)
     assert len(trained) == 2 and "regression.epochs: 1 -> 2" in capsys.readouterr().out
 
 
