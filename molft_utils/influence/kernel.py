@@ -10,7 +10,7 @@ gives every damping, the leave-one-out residuals and the self-influence, with no
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -133,16 +133,13 @@ def influence_kernel(
     """
     molecule_loss(model)  # refuses a model that is not the same function twice
     params = trained_parameters(model, parameters)
-    n, p = len(train) + len(queries), sum(t.numel() for t in params.values())
+    everyone = pd.concat([train, queries], ignore_index=True)
+    n, p = len(everyone), sum(t.numel() for t in params.values())
     _require_memory(n, p, sketch, memory)
-    keep = _sketcher(p, sketch, seed) if sketch else lambda rows: rows.half()
-    features, residuals = [], []
-    for table in (train, queries):
-        rows, r = _derivatives(model, params, table, keep)
-        features.append(rows)
-        residuals.append(r)
-    gram = _products(features[0], torch.cat(features)).double().numpy()
-    return Kernel(gram[: len(train)], gram[len(train) :], *residuals)
+    features = torch.empty(n, sketch or p, dtype=torch.float32 if sketch else torch.float16)
+    residuals = _derivatives(model, params, everyone, _sketcher(p, sketch, seed) if sketch else None, features)
+    gram = _products(features, len(train)).double().numpy()
+    return Kernel(gram[: len(train)], gram[len(train) :], residuals[: len(train)], residuals[len(train) :])
 
 
 def _require_memory(n: int, p: int, sketch: int | None, limit: float) -> None:
@@ -156,24 +153,31 @@ def _require_memory(n: int, p: int, sketch: int | None, limit: float) -> None:
 
 @torch.no_grad()  # vmap and grad see through it; the parameters that are not asked for need no graph
 def _derivatives(
-    model: PreTrainedModel, params: Params, table: pd.DataFrame, keep: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, np.ndarray]:
-    """What is kept of the derivatives of standardised predictions [n, k], and the residuals [n], in the table's order."""
+    model: PreTrainedModel,
+    params: Params,
+    table: pd.DataFrame,
+    add_up: Callable[[Tensor], Tensor] | None,
+    features: Tensor,
+) -> np.ndarray:
+    """Write the derivatives of standardised predictions, added up or as they are, into ``features`` [n, k].
+
+    Returns the residuals [n]; both are in the table's order.
+    """
     batches, order = molecule_batches(model, table, CHUNK)
-    std = model.config.label_std
+    std, residuals = model.config.label_std, np.empty(len(table))
 
     def residual(p: Params, ids: Tensor, mask: Tensor, label: Tensor) -> Tensor:
         logits = functional_call(model, p, kwargs={"input_ids": ids[None], "attention_mask": mask[None]}).logits
         return (logits.squeeze() - label) / std
 
     each = vmap(grad_and_value(residual), in_dims=(None, 0, 0, 0))
-    rows, residuals = [], []
-    for batch in tqdm(batches, desc="derivatives", unit="batch", leave=False):
+    places = torch.tensor(order).split([len(batch["labels"]) for batch in batches])
+    for batch, rows in zip(tqdm(batches, desc="derivatives", unit="batch", leave=False), places, strict=True):
         grads, r = each(params, batch["input_ids"], batch["attention_mask"], batch["labels"])
-        rows.append(keep(torch.cat([g.flatten(1) for g in grads.values()], dim=1)).cpu())
-        residuals.append(r.cpu().double())
-    back = torch.tensor(order).argsort()
-    return torch.cat(rows)[back], torch.cat(residuals)[back].numpy()
+        flat = torch.cat([g.flatten(1) for g in grads.values()], dim=1)
+        features[rows] = (add_up(flat) if add_up else flat).to(features)
+        residuals[rows] = r.cpu().double()
+    return residuals
 
 
 def _sketcher(p: int, n_buckets: int, seed: int) -> Callable[[Tensor], Tensor]:
@@ -189,11 +193,11 @@ def _sketcher(p: int, n_buckets: int, seed: int) -> Callable[[Tensor], Tensor]:
     return add_up
 
 
-def _products(train: Tensor, everyone: Tensor) -> Tensor:
-    """Gram matrix [len(everyone), len(train)] in single precision, a block of columns at a time."""
-    gram = torch.zeros(len(everyone), len(train))
-    starts = range(0, train.shape[1], BLOCK)
+def _products(features: Tensor, n_train: int) -> Tensor:
+    """Gram matrix [n, n_train] in single precision, a block of columns at a time."""
+    gram = torch.zeros(len(features), n_train)
+    starts = range(0, features.shape[1], BLOCK)
     for start in tqdm(starts, desc="products", unit="block", leave=False, disable=len(starts) == 1):
-        block = everyone[:, start : start + BLOCK].float()
-        gram += block @ block[: len(train)].T
+        block = features[:, start : start + BLOCK].float()
+        gram += block @ block[:n_train].T
     return gram

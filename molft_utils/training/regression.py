@@ -67,9 +67,7 @@ def finetune(
         RandomisedSmiles(table, settings.data.max_tokens, share)
         for table, share in zip(tables, (group.randomise, 0.0), strict=False)
     )
-    fit = run_trainer(
-        model, train_set, validation_set[0] if validation_set else None, pad, plan, stamp, output_dir
-    )
+    fit = run_trainer(model, train_set, validation_set[0] if validation_set else None, pad, plan, stamp, output_dir)
     fit.history[fit.history.columns.drop("epoch")] *= model.config.label_std**2
     return fit
 

@@ -98,7 +98,9 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
     J = torch.stack(rows).detach().numpy()
     assert np.allclose(kernel.train, J @ J.T, rtol=2e-3)
     assert np.allclose(kernel.cross, J[[3, 1]] @ J.T, rtol=2e-3)
-    assert np.allclose(kernel.train_residuals, residuals) and np.allclose(kernel.query_residuals, np.take(residuals, [3, 1]))
+    assert np.allclose(kernel.train_residuals, residuals) and np.allclose(
+        kernel.query_residuals, np.take(residuals, [3, 1])
+    )
 
 
 def test_the_kernel_agrees_with_the_solvers(mini):
