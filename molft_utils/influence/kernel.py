@@ -1,6 +1,6 @@
 """All pairs at once: the Gauss-Newton influence of every training molecule on every query, solved exactly.
 
-With fewer training molecules than parameters, the inverse of the Gauss-Newton matrix is cheap in the space of molecules.
+With fewer training molecules than parameters, the inverse of the Gauss-Newton matrix is cheap in their space.
 Let J [n, p] hold the derivatives of the standardised predictions and K = J J^T; G = (2 / n) J^T J. For a query q
 
     J_q (G + damping I)^-1 J^T = (n / 2) K_q (K + n damping / 2 I)^-1,

@@ -104,7 +104,7 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
 
 
 def test_the_kernel_agrees_with_the_solvers(mini):
-    model, train, target, candidates = mini
+    model, train, target, _ = mini
     kernel = influence_kernel(model, train, target, parameters="head")
     cfg = settings("class", influence_solver="cg", influence_damping=0.05, influence_depth=100)
     found = influence_scores(model, train, target, train, cfg, parameters="head")
