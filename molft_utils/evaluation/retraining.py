@@ -74,7 +74,7 @@ class LDS:
         return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
 
 
-def load_bank(queries: str = "test", path: str | Path | None = None) -> Bank:
+def load_bank(queries: str = "test", path: str | Path | None = None, limit: int | None = None) -> Bank:
     """The bank of models retrained on random halves, with the predictions for one split.
 
     Parameters
@@ -83,6 +83,9 @@ def load_bank(queries: str = "test", path: str | Path | None = None) -> Bank:
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
         Another bank than the repository's.
+    limit
+        Only the first molecules of the training split, of the secondary set and of the queries, as the setting of that
+        name has it (for tests).
 
     Raises
     ------
@@ -92,13 +95,16 @@ def load_bank(queries: str = "test", path: str | Path | None = None) -> Bank:
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
     with safe_open(data_file(BANK) if path is None else path, framework="numpy") as file:
-        _require_same_data(json.loads(file.metadata()["data"]))
+        metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+        _require_same_data(metadata["data"])
         found = {name: file.get_tensor(name) for name in ("members", f"{queries}_predictions", f"{queries}_labels")}
     members, predictions, labels = found.values()
     finished = np.isfinite(predictions).all(axis=(0, 2))
     if not finished.any():
         raise DataError("no seed of the bank is finished; `make bank` goes on with it")
-    return Bank(members.astype(bool), predictions[:, finished].astype(float), labels.astype(float))
+    columns = np.concatenate([np.arange(n)[:limit] + start for start, n in metadata["parts"]])
+    predictions, labels = predictions[:, finished, :limit].astype(float), labels[:limit].astype(float)
+    return Bank(members.astype(bool)[:, columns], predictions, labels)
 
 
 def data_hashes() -> dict[str, str]:

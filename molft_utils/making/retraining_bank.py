@@ -42,6 +42,7 @@ class Plan:
     """Which models a bank holds: each is trained on ``base`` and on its ``members`` [n_models, len(pool)] of ``pool``.
 
     Each is trained ``n_seeds`` times; no two trainings of any bank share a seed, which starts at ``first_seed``.
+    ``parts`` are the pool's tables, each with its first row and its number of rows.
     """
 
     base: pd.DataFrame
@@ -49,6 +50,7 @@ class Plan:
     members: np.ndarray
     n_seeds: int
     first_seed: int
+    parts: tuple[tuple[int, int], ...]
 
     def train(self, subset: int) -> pd.DataFrame:
         """The training table of a subset."""
@@ -61,8 +63,11 @@ class Plan:
 
 def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
     """Random halves of the training split and the secondary set, in complementary pairs."""
-    pool = selection.with_secondary(cfg, selection.secondary_table(cfg))
-    return Plan(pool.iloc[:0], pool, random_halves(len(pool), n_pairs, SUBSETS_SEED), n_seeds, first_seed=1000)
+    secondary = selection.secondary_table(cfg)
+    pool = selection.with_secondary(cfg, secondary)
+    n = len(pool) - len(secondary)
+    members, parts = random_halves(len(pool), n_pairs, SUBSETS_SEED), ((0, n), (n, len(secondary)))
+    return Plan(pool.iloc[:0], pool, members, n_seeds, 1000, parts)
 
 
 def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
@@ -79,7 +84,8 @@ def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int =
         n_ionisable = round(share * GROUP_SIZE)
         for wanted, ionisable in ((n_ionisable, True), (GROUP_SIZE - n_ionisable, False)):
             row[rng.permutation(np.flatnonzero(pool["ionisable"] == ionisable))[:wanted]] = True
-    return Plan(selection.with_secondary(cfg, secondary), pool[["smiles", "label"]], members, n_seeds, first_seed=5000)
+    base = selection.with_secondary(cfg, secondary)
+    return Plan(base, pool[["smiles", "label"]], members, n_seeds, 5000, ((0, len(pool)),))
 
 
 def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
@@ -116,7 +122,8 @@ def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
     start = pipeline.mlm(cfg).folder
     missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # every subset's first seed comes first
     jobs = (delayed(_one)(cfg, start, plan, int(subset), int(k)) for k, subset in missing)
-    metadata = {"data": json.dumps(data_hashes()), "inputs": json.dumps(inputs), "commit": str(commit())}
+    about = {"data": data_hashes(), "inputs": inputs, "parts": plan.parts, "commit": commit()}
+    metadata = {name: json.dumps(value) for name, value in about.items()}
     done: Iterator = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
     for count, (subset, k, predictions) in enumerate(done, start=1):
         for name, values in predictions.items():

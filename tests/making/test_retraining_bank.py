@@ -63,6 +63,9 @@ def test_an_interrupted_bank_goes_on_where_it_was(cfg, tmp_path, monkeypatch, ca
     bank = load_bank(path=path)
     assert bank.predictions[:, 0, 0].tolist() == [plan.seed(s, 0) for s in range(4)]
     assert bank.members.shape == (4, 32)
+    part = load_bank(path=path, limit=3)
+    assert part.predictions.shape == (4, 1, 3)
+    assert (part.members == bank.members[:, [0, 1, 2, 16, 17, 18]]).all()
     trained.clear()
     make_bank(cfg, plan, path, n_jobs=1)
     assert not trained
@@ -80,7 +83,7 @@ def test_a_seed_counts_once_all_subsets_have_it(tmp_path):
             "test_predictions": np.array([[[1.0], [nan]], [[2.0], [3.0]]], np.float16),
         },
         tmp_path / "bank.safetensors",
-        {"data": json.dumps(data_hashes())},
+        {"data": json.dumps(data_hashes()), "parts": "[[0, 2]]"},
     )
     assert load_bank(path=tmp_path / "bank.safetensors").predictions.tolist() == [[[1.0]], [[2.0]]]
 
