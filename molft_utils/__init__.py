@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, overlap, split
 from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
-from .evaluation import Scores, beside_report, evaluate, paired_difference, scores
+from .evaluation import Scores, beside_report, evaluate, grade, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
 from .profiles import Settings, settings
@@ -36,6 +36,7 @@ __all__ = [
     "check",
     "evaluate",
     "finetune",
+    "grade",
     "grid",
     "length_study",
     "load_lipophilicity",

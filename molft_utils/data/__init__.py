@@ -1,7 +1,7 @@
 """Molecules, tables of them, splits, and what fingerprints make of them."""
 
 from .descriptors import COMPUTED_LOGP, DESCRIPTORS, describe, descriptor_ridge, descriptor_svr
-from .fingerprints import baseline_predictions, ecfp4_counts, nearest_similarity, random_forest, svr
+from .fingerprints import baseline_predictions, ecfp4_counts, nearest_similarity, random_forest, similarities, svr
 from .loaders import load_lipophilicity, load_logp, load_secondary
 from .molecules import canonicalise, flat_key, parse_or_raise, randomised
 from .splits import Split, overlap, split, table_hash

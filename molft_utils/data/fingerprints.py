@@ -27,10 +27,15 @@ def ecfp4_counts(smiles: Sequence[str]) -> np.ndarray:
 
 def nearest_similarity(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
     """Tanimoto similarity (ECFP4 bits) of each molecule to the most similar one of ``among``: array [n] in [0, 1]."""
+    return similarities(smiles, among).max(axis=1)
+
+
+def similarities(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
+    """Tanimoto similarity (ECFP4 bits) of each molecule to each one of ``among``: array [n, m] in [0, 1]."""
     generator = _generator()
     known = [generator.GetFingerprint(Chem.MolFromSmiles(s)) for s in among]
     queries = (generator.GetFingerprint(Chem.MolFromSmiles(s)) for s in smiles)
-    return np.array([max(DataStructs.BulkTanimotoSimilarity(query, known)) for query in queries])
+    return np.array([DataStructs.BulkTanimotoSimilarity(query, known) for query in queries])
 
 
 def svr(C: float = 3.0, gamma: float | str = "scale", epsilon: float = 0.1):

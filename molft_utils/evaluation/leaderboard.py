@@ -7,7 +7,7 @@ from . import records
 from .retraining import LDS, lds, load_bank
 
 
-def leaderboard() -> pd.DataFrame:
+def built_in_scores() -> pd.DataFrame:
     """The built-in scores on record, best first: means over seeds of the scored model.
 
     Returns
@@ -35,7 +35,7 @@ def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows of :func:`leaderboard` and this one, best first.
+        The rows of :func:`built_in_scores` and this one, best first.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
         As :func:`lds`.
     """
     found = lds(scores, load_bank())
-    table = pd.concat([leaderboard(), _row(name, found)])
+    table = pd.concat([built_in_scores(), _row(name, found)])
     print(f"{name}: {found}")
     return table.sort_values("LDS", ascending=False)
 

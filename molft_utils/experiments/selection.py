@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from ..data import Split, load_secondary, table_hash
 from ..errors import DataError
 from ..files import write_atomically
-from ..influence import InfluenceResult, InverseHVP, influence_scores
+from ..influence import InfluenceResult, InverseHVP, Kernel, influence_kernel, influence_scores
 from ..profiles import Settings
 from ..shapley import Values, removal_curve, ts_dshapley
 from ..training import embed
@@ -26,8 +26,12 @@ from . import pipeline
 from .stages import Kind, Result, run_stage
 
 POOLED = Kind("pooled", 1)
-INFLUENCE = Kind("influence", 2, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
+KERNEL = Kind("kernel", 1)
+INFLUENCE = Kind("influence", 3, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
 SHAPLEY = Kind("shapley", 1, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
+
+#: Buckets into which the derivatives of a kernel are added up.
+SKETCH = 16_384
 
 #: How many molecules a rule that names a number keeps.
 N_CHOSEN = 100
@@ -100,7 +104,7 @@ def influence(
     if target not in ("validation", "test"):
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
     train = with_secondary(settings, secondary)
-    start = pipeline.after_mlm(settings, train)
+    start = pipeline.after_mlm(settings, train, early_stopping=False)
     secondary = secondary.reset_index(drop=True)  # the scores on disk are numbered from 0
 
     def compute(folder: Path, given: Settings) -> dict:
@@ -122,6 +126,20 @@ def pooled_vectors(fit: pipeline.StagedFit, table: pd.DataFrame) -> np.ndarray:
 
     result = run_stage(POOLED, None, {"model": fit.folder.name, "table": table_hash(table)}, compute)
     return load_file(result.folder / "pooled.safetensors")["pooled"].numpy()
+
+
+def kernel(fit: pipeline.StagedFit, train: pd.DataFrame, queries: pd.DataFrame, sketch: int | None = SKETCH) -> Kernel:
+    """The tangent kernel of a trained model (:func:`~molft_utils.influence.influence_kernel`), kept as a stage."""
+
+    def compute(folder: Path, given: Settings) -> dict:
+        found = influence_kernel(fit.model, train, queries, sketch=sketch)
+        arrays = {name: torch.from_numpy(values).float() for name, values in dataclasses.asdict(found).items()}
+        save_file(arrays, folder / "kernel.safetensors")
+        return {}
+
+    key = {"model": fit.folder.name, "train": table_hash(train), "queries": table_hash(queries), "sketch": sketch}
+    arrays = load_file(run_stage(KERNEL, None, key, compute).folder / "kernel.safetensors")
+    return Kernel(**{name: values.double().numpy() for name, values in arrays.items()})
 
 
 def _write_influence(scored: InfluenceResult, folder: Path) -> dict:

@@ -65,10 +65,17 @@ class Kernel:
         Positive: having that molecule in the training data lowers that query's loss, by the score / n_train. In squared
         standard deviations of the labels, as :func:`~molft_utils.influence.influence_scores` gives them.
         """
-        n = len(self.train)
+        # A step of the prediction changes the query's squared error by 2 r times as much.
+        return -2 * len(self.train) * self.query_residuals[:, None] * self.pulls(damping)
+
+    def pulls(self, damping: float) -> np.ndarray:
+        """By how much each training molecule moves each query's prediction: float64 [n_queries, n_train].
+
+        In standard deviations of the labels; positive: having that molecule raises the prediction. It is -r times what
+        :func:`influence_kernel`'s formula gives for the pair, where r is the training molecule's residual.
+        """
         weights = cho_solve(self._factor(damping), self.cross.T).T  # K_q (K + n damping / 2 I)^-1
-        # Gradients of the losses are 2 r J, for the query and for the training molecule.
-        return 2 * n * self.query_residuals[:, None] * weights * self.train_residuals
+        return -weights * self.train_residuals
 
     def gradient_products(self) -> np.ndarray:
         """The same without any curvature, g_q . g_z: float64 [n_queries, n_train]."""

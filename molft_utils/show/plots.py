@@ -12,6 +12,7 @@ from .figure import COLOURS, draw_molecules, look, new_figure, show
 
 __all__ = [
     "COLOURS",
+    "attribution",
     "convergence",
     "differences",
     "draw_molecules",
@@ -319,3 +320,27 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
         for m in cells.index
     )
     show(figure, name, f"Cost by method, time relative to full fine-tuning. {values}.")
+
+
+@look()
+def attribution(table: pd.DataFrame, ceiling: float, name: str, title: str) -> None:
+    """LDS of each score with its interval, beside what retraining says of itself.
+
+    Parameters
+    ----------
+    table
+        By score: ``LDS``, ``low`` and ``high``, as :func:`~molft_utils.evaluation.built_in_scores` gives them.
+    ceiling
+        As :class:`~molft_utils.evaluation.LDS` has it.
+    """
+    figure, (axes,) = new_figure(7.2, 1.6 + 0.42 * len(table))
+    positions = np.arange(len(table))[::-1]
+    reach = [table["LDS"] - table["low"], table["high"] - table["LDS"]]
+    axes.barh(positions, table["LDS"], 0.6, xerr=reach, capsize=3, color=COLOURS["train"])
+    axes.axvline(ceiling, color=COLOURS["validation"], ls="--", label="other seeds of the same retrainings")
+    axes.axvline(0, color="black", lw=1)
+    axes.set_yticks(positions, list(table.index))
+    axes.set(xlabel="LDS, rank correlation with real retraining (0: chance, 1: perfect)", title=title)
+    figure.legend(loc="outside lower center")
+    said = "; ".join(f"{score} {value:.3f}" for score, value in table["LDS"].items())
+    show(figure, name, f"{title}. LDS: {said}; other seeds {ceiling:.3f}.")

@@ -50,6 +50,8 @@ def test_scores_are_the_derivative_of_real_refits(linear):
         fewer[i] -= step
         slope = (linear.query_losses(linear.refit(more)) - linear.query_losses(linear.refit(fewer))) / (2 * step)
         assert np.allclose(-linear.kernel.scores(DAMPING)[:, i] / n, slope, rtol=1e-6, atol=1e-9)
+        moved = linear.Q @ (linear.refit(more) - linear.refit(fewer)) / (2 * step)
+        assert np.allclose(linear.kernel.pulls(DAMPING)[:, i], moved, rtol=1e-6, atol=1e-9)
 
 
 def test_scores_equal_the_inverse_in_the_space_of_parameters(linear):
