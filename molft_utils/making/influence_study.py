@@ -1,67 +1,105 @@
-"""Results of record about the influence scores themselves: do two solvers agree, and do the scores find wrong labels?
+"""Results of record about influence itself: do the scores predict retraining, does LiSSA solve, are wrong labels found?
 
-``data/results/influence.csv`` has one row for each seed and set of parameters; ``make results`` makes it.
+``data/results/lds.csv`` has one row for each score, damping and seed of the scored model. All are graded on the
+validation and on the test molecules; the damping that is best on the *validation* molecules is the profile's, and the
+rows with it are marked ``shown``. ``data/results/influence.csv`` has one row a seed: LiSSA against the kernel, and
+how well each of ``FINDERS`` finds the wrong labels. ``make results`` makes both.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pandas as pd
 
 from ..data import table_hash
-from ..evaluation import auroc, records
-from ..experiments import commit, inputs_of, selection
-from ..influence import InfluenceResult
-from ..profiles import settings
+from ..evaluation import BANK, auroc, lds, load_bank, records
+from ..experiments import commit, inputs_of, pipeline, selection
+from ..files import DATA_FOLDER, file_hash
+from ..influence import InfluenceResult, Kernel
+from ..profiles import Settings, settings
 from ..shapley import rank_correlation
 
-#: Parameters -> where the settings of LiSSA differ from the class profile's.
-SOLVERS: dict[str, dict[str, Any]] = {"head": dict(influence_damping=0.1, influence_depth=1000), "all": {}}
+#: Shares of the largest eigenvalue.
+DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
-#: The reference for LiSSA, on the same molecules with the same damping. It raises an error where the damped Hessian is
-#: not positive definite, for instance with a damping of 5; the class profile's 20 is enough for all three seeds.
-REFERENCE: dict[str, Any] = dict(influence_solver="cg", influence_depth=100)
+#: Buckets of the kernel's sketch; four times as many as in the notebook.
+SKETCH = 65_536
 
-#: What might find the wrong labels -> a number for each molecule of the scored table, high where it is suspicious.
+#: What might find the wrong labels -> a number for each secondary molecule, high where it is suspicious.
 FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "low_score": lambda table: -table["score"],
     "low_product": lambda table: -table["dot_product"],
     "high_loss": lambda table: table["loss"],
-    "large_score": lambda table: table["score"].abs(),
+    "self_influence": lambda table: table["self_influence"],
+    "left_out_size": lambda table: table["left_out"].abs(),
+    "left_out_too_high": lambda table: -table["left_out"],
 }
 
 
-def run_study(seed: int, parameters: str) -> None:
-    """Compute one row, unless it is on record with the same inputs; ``parameters`` is a key of ``SOLVERS``."""
-    cfg = settings("class", seed=seed, **SOLVERS[parameters])
+def run_study(seed: int) -> None:
+    """Compute the rows of one seed, unless they are on record with the same inputs."""
+    cfg = settings("class", seed=seed)
     secondary = selection.secondary_table(cfg)
-    inputs = {**inputs_of(cfg, selection.INFLUENCE), "reference": REFERENCE, "secondary": table_hash(secondary)}
-    key = {"parameters": parameters, "seed": seed}
-    if records.is_recorded("influence", key, inputs):
+    train = selection.with_secondary(cfg, secondary)
+    inputs = {
+        **inputs_of(cfg, selection.INFLUENCE),
+        "train": table_hash(train),
+        "bank": file_hash(DATA_FOLDER / BANK),
+        "dampings": DAMPINGS,
+        "sketch": SKETCH,
+    }
+    if records.is_recorded("influence", {"seed": seed}, inputs):
         return
-    lissa = selection.influence(cfg, secondary, parameters=parameters)
-    reference = selection.influence(cfg.replace(**REFERENCE), secondary, parameters=parameters)
-    row = {"damping": cfg.influence.damping, **_agreement(lissa, reference), **_areas(lissa.table)}
-    records.add("influence", key, {**row, "commit": commit()}, inputs)
+    parts = pipeline.tables(cfg)
+    fit = pipeline.after_mlm(cfg, train, early_stopping=False)
+    kernel = selection.kernel(fit, train, pd.concat([parts.validation, parts.test], ignore_index=True), SKETCH)
+    n_validation = len(parts.validation)
+    for name, damping, scores in _scored(kernel, seed):
+        row = _graded(scores[:n_validation], scores[n_validation:])
+        shown = damping in (0, cfg.influence.damping)
+        key = {"score": name, "damping": damping, "seed": seed}
+        records.add("lds", key, {**row, "shown": shown, "commit": commit()}, inputs)
+    row = _solver_and_finders(cfg, kernel, selection.influence(cfg, secondary), n_validation)
+    records.add("influence", {"seed": seed}, {**row, "commit": commit()}, inputs)
 
 
-def _agreement(lissa: InfluenceResult, reference: InfluenceResult) -> dict:
-    """What each solver reached and cost, and the rank correlation of their scores."""
+def _scored(kernel: Kernel, seed: int) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Name, damping (0 where there is none) and scores [n_queries, n_train] of each method."""
+    yield "random", 0.0, np.random.default_rng(seed).normal(size=kernel.cross.shape)
+    yield "gradient product", 0.0, kernel.gradient_products()
+    for damping in DAMPINGS:
+        yield "Gauss-Newton", damping, kernel.scores(damping * kernel.largest_eigenvalue)
+
+
+def _graded(on_validation: np.ndarray, on_test: np.ndarray) -> dict:
+    """LDS of scores for the validation and the test molecules."""
+    test = lds(on_test, load_bank("test"))
     return {
-        "n_helpful": int((lissa.scores > 0).sum()),
-        "lissa_residual": lissa.direction.residual,
-        "lissa_products": lissa.direction.n_products,
-        "lissa_seconds": lissa.seconds,
-        "cg_residual": reference.direction.residual,
-        "cg_products": reference.direction.n_products,
-        "cg_seconds": reference.seconds,
-        "rank_correlation": rank_correlation(lissa.scores.numpy(), reference.scores.numpy()),
+        "validation": lds(on_validation, load_bank("validation")).value,
+        "test": test.value,
+        "low": test.interval[0],
+        "high": test.interval[1],
+        "ceiling": test.ceiling,
     }
 
 
-def _areas(table: pd.DataFrame) -> dict:
-    """How well each of ``FINDERS`` finds the wrong labels: areas under the ROC curve with their intervals."""
-    row: dict[str, float] = {}
+def _solver_and_finders(cfg: Settings, kernel: Kernel, lissa: InfluenceResult, n_validation: int) -> dict:
+    """LiSSA beside the kernel at its damping, and areas under the ROC curve."""
+    damping, secondary = lissa.direction.damping, slice(-len(lissa.table), None)
+    exact = kernel.scores(damping)[:n_validation].mean(axis=0)[secondary]
+    table = lissa.table.sort_index().assign(
+        self_influence=kernel.self_influence(damping)[secondary], left_out=kernel.leave_one_out(damping)[secondary]
+    )
+    row: dict[str, float] = {
+        "damping": cfg.influence.damping,
+        "largest_eigenvalue": damping / cfg.influence.damping,
+        "kernel_largest_eigenvalue": kernel.largest_eigenvalue,
+        "rank_correlation": rank_correlation(lissa.scores.numpy(), exact),
+        "residual": lissa.direction.residual,
+        "products": lissa.direction.n_products,
+        "overhead": lissa.direction.n_overhead,
+        "seconds": lissa.seconds,
+    }
     for name, suspicion in FINDERS.items():
         area, low, high = auroc(table["corrupted"], suspicion(table))
         row |= {f"auroc_{name}": area, f"auroc_{name}_low": low, f"auroc_{name}_high": high}

@@ -16,7 +16,7 @@ from ..evaluation import records
 from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
-from .influence_study import SOLVERS, run_study
+from .influence_study import run_study
 from .label_study import MODELS, SIZES, run_labels
 from .random_weights import random_mini
 
@@ -166,7 +166,8 @@ def run_row(table: str, name: str, seed: int) -> None:
 def main() -> None:
     """Make the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", nargs="+", default=[*TABLES, "labels"], choices=[*TABLES, "labels"])
+    others = ["influence", "labels"]
+    parser.add_argument("--tables", nargs="+", default=[*TABLES, *others], choices=[*TABLES, *others])
     parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time; two cores do best with two")
@@ -180,9 +181,8 @@ def main() -> None:
         if not args.variants or name in args.variants
     ]
     Parallel(n_jobs=args.jobs)(delayed(run_row)(*row) for row in rows)
-    if "table2" in args.tables and not args.variants:
-        studies = [(seed, parameters) for parameters in SOLVERS for seed in args.seeds]
-        Parallel(n_jobs=args.jobs)(delayed(run_study)(*study) for study in studies)
+    if "influence" in args.tables:
+        Parallel(n_jobs=args.jobs)(delayed(run_study)(seed) for seed in args.seeds)
     if "labels" in args.tables:
         runs = [(model, n, seed) for seed in args.seeds for n in SIZES for model in args.variants or MODELS]
         Parallel(n_jobs=args.jobs)(delayed(run_labels)(*run) for run in runs)
