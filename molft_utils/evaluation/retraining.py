@@ -159,8 +159,8 @@ def ceiling(losses: np.ndarray) -> float:
     found = []
     for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
         others = [s for s in range(n_seeds) if s not in chosen]
-        halves = (losses[:, list(part)].mean(axis=1).T for part in (chosen, others))
-        found.append(_weighted_correlation(*map(_centred_ranks, halves), np.ones((1, len(losses)))).mean())
+        one, other = (_centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
+        found.append(_weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
     return float(np.mean(found))
 
 
