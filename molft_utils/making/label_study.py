@@ -28,10 +28,10 @@ SIZES = (50, 100, 300, 1000, 3024)
 #: Number of labels -> what the class profile changes. Few molecules make short epochs, so there are more of them. All
 #: are trained: early stopping would end a run of short epochs before it has begun.
 BUDGETS: Mapping[int, dict[str, Any]] = {
-    50: dict(epochs=40, batch_size=8, patience=40),
+    50: dict(epochs=20, batch_size=8, patience=20),
     100: dict(epochs=30, batch_size=8, patience=30),
     300: dict(epochs=20, batch_size=16, patience=20),
-    1000: dict(epochs=12, batch_size=32, patience=12),
+    1000: dict(epochs=24, batch_size=32, patience=24),
     3024: dict(epochs=8, batch_size=32, patience=8),
 }
 
