@@ -83,18 +83,24 @@ def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def influence(
-    settings: Settings, secondary: pd.DataFrame, target: str = "validation", parameters: str = "all"
+    settings: Settings,
+    secondary: pd.DataFrame,
+    target: str = "validation",
+    parameters: str = "all",
+    candidates: pd.DataFrame | None = None,
 ) -> InfluenceResult:
     """Influence scores of the secondary molecules, by the model that was trained on the training split and all of them.
 
     Parameters
     ----------
     secondary
-        The molecules to score: ``smiles``, ``label`` (logD).
+        ``smiles``, ``label`` (logD).
     target : {"validation", "test"}
         The split whose loss should fall. "test" is the report's choice, and a leak.
     parameters : {"all", "head"}
         The parameters whose gradients are compared.
+    candidates
+        Score these instead, whether the model was trained on them or not.
 
     Raises
     ------
@@ -105,16 +111,18 @@ def influence(
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
     train = with_secondary(settings, secondary)
     start = pipeline.after_mlm(settings, train, early_stopping=False)
-    secondary = secondary.reset_index(drop=True)  # the scores on disk are numbered from 0
+    # The scores on disk are numbered from 0.
+    scored_table = (secondary if candidates is None else candidates).reset_index(drop=True)
 
     def compute(folder: Path, given: Settings) -> dict:
-        parts = train, getattr(pipeline.tables(given), target), secondary
+        parts = train, getattr(pipeline.tables(given), target), scored_table
         pooled = [pooled_vectors(start, table) for table in parts] if parameters == "head" else None
         scored = influence_scores(start.model, *parts, given, parameters, target, pooled)
         return _write_influence(scored, folder)
 
-    key = {"train": table_hash(train), "candidates": table_hash(secondary), "target": target, "parameters": parameters}
-    return _influence_from(run_stage(INFLUENCE, settings, key, compute), secondary, target)
+    key = {"train": table_hash(train), "candidates": table_hash(scored_table)}
+    key |= {"target": target, "parameters": parameters}
+    return _influence_from(run_stage(INFLUENCE, settings, key, compute), scored_table, target)
 
 
 def pooled_vectors(fit: pipeline.StagedFit, table: pd.DataFrame) -> np.ndarray:
@@ -157,7 +165,7 @@ def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
     }
 
 
-def _influence_from(result: Result, secondary: pd.DataFrame, target: str) -> InfluenceResult:
+def _influence_from(result: Result, candidates: pd.DataFrame, target: str) -> InfluenceResult:
     table = pd.read_csv(result.folder / "table.csv", index_col=0)
     direction = load_file(result.folder / "direction.safetensors")
     history, record = pd.read_csv(result.folder / "history.csv"), result.record
@@ -165,7 +173,7 @@ def _influence_from(result: Result, secondary: pd.DataFrame, target: str) -> Inf
     solution = InverseHVP(
         direction, record["residual"], scale, record["n_products"], history, n_overhead=record["n_overhead"]
     )
-    scores = torch.tensor(table["score"].loc[secondary.index].to_numpy())
+    scores = torch.tensor(table["score"].loc[candidates.index].to_numpy())
     return InfluenceResult(scores, solution, table, target, record["seconds"])
 
 
