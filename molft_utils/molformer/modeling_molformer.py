@@ -86,7 +86,12 @@ class MolformerEmbeddings(nn.Module):
 
 
 class MolformerEncoder(nn.Module):
-    """All layers; returns the embeddings and the output of every layer."""
+    """All layers; returns the embeddings and the output of every layer.
+
+    Padding has no derivatives. No token ever sees it, so no gradient changes; but where all biases are zero, as before
+    any training, its variance is zero too, and derivatives through one LayerNorm after another would overflow: zero
+    times infinity in forward mode, and in second derivatives.
+    """
 
     def __init__(self, config: MolformerConfig):
         super().__init__()
@@ -94,8 +99,10 @@ class MolformerEncoder(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         states: tuple[Tensor, ...] = (hidden,)
+        is_token = mask.unsqueeze(-1) > 0
         for layer in self.layer:
-            states += (layer(states[-1], mask, rotary),)
+            output = layer(states[-1], mask, rotary)
+            states += (torch.where(is_token, output, output.detach()),)
         return states
 
 

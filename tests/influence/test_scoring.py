@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from molft_utils import DataError, DivergenceError, influence, load_model, settings
 from molft_utils.influence import conjugate_gradient, gradient, influence_scores, scores
+from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
 from molft_utils.training import molecule_batches
 
 TABLE = pd.DataFrame(
@@ -232,3 +233,24 @@ def test_empty_tables_and_unknown_parameters_are_refused(tiny):
         p.requires_grad_(False)
     with pytest.raises(DataError, match="no parameters that train"):
         influence.trained_parameters(tiny)
+
+
+@pytest.mark.parametrize("kind", ["lora", "published size"])
+def test_the_profile_s_damping_does_for_models_of_any_size(mini, kind):
+    """A share of the largest eigenvalue is a number that LoRA and the published size need not change."""
+    _, train, target, candidates = mini
+    if kind == "lora":
+        options = LoraConfig(
+            r=4, target_modules=["query", "value"], modules_to_save=["classifier"], init_lora_weights=False
+        )
+        model = get_peft_model(load_model("mini"), options).eval()
+    else:
+        torch.manual_seed(0)
+        model = MolformerForSequenceClassification(MolformerConfig(num_labels=1, deterministic_eval=True)).eval()
+        assert sum(p.numel() for p in model.parameters()) > 40e6
+        train, target, candidates = train.head(16), target.head(8), candidates.head(4)
+    cfg = settings("class", influence_depth=20, influence_batch_size=8)
+    found = influence_scores(model, train.head(64), target, candidates, cfg)
+    assert found.scores.isfinite().all() and found.scores.abs().max() > 0
+    assert found.direction.damping > 0 and found.direction.n_overhead <= 10
+    assert found.direction.residual < 1
