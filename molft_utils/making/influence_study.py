@@ -6,7 +6,7 @@ rows with it are marked ``shown``. ``data/results/influence.csv`` has one row a 
 how well each of ``FINDERS`` finds the wrong labels. ``make results`` makes both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,28 +39,50 @@ FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 def run_study(seed: int) -> None:
     """Compute the rows of one seed, unless they are on record with the same inputs."""
     cfg = settings("class", seed=seed)
-    secondary = selection.secondary_table(cfg)
-    train = selection.with_secondary(cfg, secondary)
-    inputs = {
-        **inputs_of(cfg, selection.INFLUENCE),
-        "train": table_hash(train),
-        "bank": file_hash(DATA_FOLDER / BANK),
-        "dampings": DAMPINGS,
-        "sketch": SKETCH,
-    }
+    inputs = _inputs(cfg)
     if records.is_recorded("influence", {"seed": seed}, inputs):
         return
-    parts = pipeline.tables(cfg)
-    fit = pipeline.after_mlm(cfg, train, early_stopping=False)
-    kernel = selection.kernel(fit, train, pd.concat([parts.validation, parts.test], ignore_index=True), SKETCH)
-    n_validation = len(parts.validation)
+    kernel, n_validation = _kernel(cfg)
     for name, damping, scores in _scored(kernel, seed):
         row = _graded(scores[:n_validation], scores[n_validation:])
         shown = damping in (0, cfg.influence.damping)
         key = {"score": name, "damping": damping, "seed": seed}
         records.add("lds", key, {**row, "shown": shown, "commit": commit()}, inputs)
-    row = _solver_and_finders(cfg, kernel, selection.influence(cfg, secondary), n_validation)
+    lissa = selection.influence(cfg, selection.secondary_table(cfg))
+    row = _solver_and_finders(cfg, kernel, lissa, n_validation)
     records.add("influence", {"seed": seed}, {**row, "commit": commit()}, inputs)
+
+
+def run_ensemble(seeds: Sequence[int]) -> None:
+    """The mean of the scores of all seeds' models, as one more score (Park et al. 2023 average over models as well)."""
+    cfg = settings("class", seed=seeds[0])
+    damping = cfg.influence.damping
+    inputs = {**_inputs(cfg), "seeds": list(seeds)}
+    key = {"score": f"Gauss-Newton, {len(seeds)} models", "damping": damping, "seed": seeds[0]}
+    if records.is_recorded("lds", key, inputs):
+        return
+    kernels = [_kernel(cfg.replace(seed=seed)) for seed in seeds]
+    scores = np.mean([kernel.scores(damping * kernel.largest_eigenvalue) for kernel, _ in kernels], axis=0)
+    row = _graded(*np.split(scores, [kernels[0][1]]))
+    records.add("lds", key, {**row, "shown": True, "commit": commit()}, inputs)
+
+
+def _inputs(cfg: Settings) -> dict:
+    return {
+        **inputs_of(cfg, selection.INFLUENCE),
+        "train": table_hash(selection.with_secondary(cfg, selection.secondary_table(cfg))),
+        "bank": file_hash(DATA_FOLDER / BANK),
+        "dampings": DAMPINGS,
+        "sketch": SKETCH,
+    }
+
+
+def _kernel(cfg: Settings) -> tuple[Kernel, int]:
+    """The kernel of a seed's model with the validation molecules, then the test molecules as queries."""
+    parts, train = pipeline.tables(cfg), selection.with_secondary(cfg, selection.secondary_table(cfg))
+    fit = pipeline.after_mlm(cfg, train, early_stopping=False)
+    queries = pd.concat([parts.validation, parts.test], ignore_index=True)
+    return selection.kernel(fit, train, queries, SKETCH), len(parts.validation)
 
 
 def _scored(kernel: Kernel, seed: int) -> Iterator[tuple[str, float, np.ndarray]]:

@@ -7,11 +7,11 @@ import nbformat
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, scores
-from molft_utils.evaluation import records
+from molft_utils import DataError, scores, settings
+from molft_utils.evaluation import built_in_scores, records
 from molft_utils.files import DATA_FOLDER, ROOT
 from molft_utils.inputs import changes
-from molft_utils.making import results
+from molft_utils.making import label_study, results
 from molft_utils.molformer import checkpoint_hash
 
 RECORDED = ("table1", "table2", "shapley", "grid")
@@ -42,7 +42,7 @@ def test_every_variant_has_at_least_three_seeds_of_the_committed_checkpoint(tabl
 
 #: Rows that were made by an earlier version of a stage, or with the earlier secondary set; the next `make results`
 #: makes them again.
-STALE = {"stages.influence: 1", "secondary: "}
+STALE = {"stages.influence: 1", "influence.", "secondary: "}
 
 
 @pytest.mark.parametrize("table", RECORDED)
@@ -72,6 +72,35 @@ def test_notebooks_show_the_record(table, name):
     text = "\n".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
     for variant, row in records.record(table).iterrows():
         assert f"{row['mean']:.3f}" in text, variant
+
+
+def test_labels_are_complete():
+    """Five seeds for each model and number of labels."""
+    rows = records.read("labels")
+    assert set(rows["model"]) == set(label_study.MODELS) and set(rows["labels"]) == set(label_study.SIZES)
+    assert (rows.groupby(["model", "labels"])["seed"].apply(sorted).map(tuple) == tuple(results.SEEDS)).all()
+    assert len(records.record_labels()) == len(label_study.MODELS) * len(label_study.SIZES)
+
+
+def test_the_damping_is_the_best_on_validation():
+    rows = records.read("lds")
+    scores = rows[rows["score"] == "Gauss-Newton"]
+    assert scores.groupby("damping")["validation"].mean().idxmax() == settings("class").influence.damping
+    assert set(rows[rows["shown"]]["damping"]) == {0, settings("class").influence.damping}
+    assert set(rows["seed"]) == set(results.SEEDS)
+
+
+def test_the_shipped_score_predicts_retraining():
+    board = built_in_scores()["LDS"]
+    assert board["Gauss-Newton"] >= 0.25 and board["Gauss-Newton"] >= 4 * board["gradient product"]
+    assert abs(board["random"]) < 0.02
+
+
+def test_lissa_agrees_with_the_kernel_on_record():
+    rows = records.read("influence")
+    assert set(rows["seed"]) == set(results.SEEDS)
+    assert (rows["rank_correlation"] >= 0.99).all()
+    assert (rows["overhead"] <= rows["products"] / 2).all()
 
 
 def add(variant: str) -> None:
@@ -155,6 +184,8 @@ def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(tmp_path, m
 QUOTED = [
     ("table1", "after-mlm", "baseline"),
     ("table1", "baseline", "random-weights"),
+    ("table1", "descriptors", "baseline"),
+    ("table1", "descriptors-best", "best"),
     *(("table2", name, "train alone") for name in results.TABLES["table2"] if name != "train alone"),
     *(("shapley", name, "all") for name in results.TABLES["shapley"] if name != "all"),
     ("table2", "top 100, test target", "top 100"),
