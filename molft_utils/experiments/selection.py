@@ -161,6 +161,7 @@ def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
         "scale": solution.scale if solution.scale == solution.scale else None,  # JSON has no nan
         "n_products": solution.n_products,
         "n_overhead": solution.n_overhead,
+        "damping": solution.damping,
         "seconds": scored.seconds,
     }
 
@@ -170,9 +171,8 @@ def _influence_from(result: Result, candidates: pd.DataFrame, target: str) -> In
     direction = load_file(result.folder / "direction.safetensors")
     history, record = pd.read_csv(result.folder / "history.csv"), result.record
     scale = float("nan") if record["scale"] is None else record["scale"]
-    solution = InverseHVP(
-        direction, record["residual"], scale, record["n_products"], history, n_overhead=record["n_overhead"]
-    )
+    spent = record["n_products"], history, record["n_overhead"]
+    solution = InverseHVP(direction, record["residual"], scale, *spent, damping=record["damping"])
     scores = torch.tensor(table["score"].loc[candidates.index].to_numpy())
     return InfluenceResult(scores, solution, table, target, record["seconds"])
 

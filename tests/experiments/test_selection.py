@@ -6,7 +6,7 @@ import pytest
 
 from molft_utils import DataError, settings
 from molft_utils.evaluation import auroc, report_table3, report_table4
-from molft_utils.experiments import selection, stages
+from molft_utils.experiments import pipeline, selection, stages
 
 
 @pytest.fixture
@@ -57,7 +57,28 @@ def test_targets_are_chosen_by_name(stages_here):
     again = selection.influence(cfg, extra)
     assert np.allclose(again.scores, honest.scores) and str(again) == str(honest)
     assert again.direction.direction.keys() == honest.direction.direction.keys()
+    assert again.direction.damping == honest.direction.damping > 0
     assert list(again.table.index) == list(honest.table.index)
+
+
+def test_candidates_that_no_model_saw(stages_here):
+    cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8)
+    extra = selection.secondary_table(cfg)
+    others = selection.secondary_table(cfg.replace(limit=30)).tail(5)
+    scored = selection.influence(cfg, extra, candidates=others)
+    assert scored.table["smiles"].sort_values().tolist() == others["smiles"].sort_values().tolist()
+    same = selection.influence(cfg, extra, candidates=extra.head(3))
+    assert np.allclose(same.scores, selection.influence(cfg, extra).scores[:3], rtol=1e-3, atol=1e-5)
+
+
+def test_a_kernel_is_kept(stages_here, monkeypatch):
+    cfg = settings("smoke", limit=16, epochs=1)
+    train = selection.with_secondary(cfg, selection.secondary_table(cfg))
+    fit, queries = pipeline.after_mlm(cfg, train, early_stopping=False), pipeline.tables(cfg).test
+    found = selection.kernel(fit, train, queries)
+    assert found.train.shape == (32, 32) and found.cross.shape == (16, 32)
+    monkeypatch.setattr(selection, "influence_kernel", None)  # so that a second computation would fail
+    assert np.array_equal(selection.kernel(fit, train, queries).train, found.train)
 
 
 def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(stages_here):
