@@ -1,0 +1,184 @@
+"""A few trusted measurements, and a large pool of which some labels are wrong: which of the pool to train on?
+
+The pool is the rest of the training split with errors put in, or measured logP, of which the ionisable molecules' are
+wrong as a logD. A rule gives every molecule of the pool a number, high where it should be kept, and sees no label but
+those that a model may train on, and the validation split's.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
+
+from ..data import load_logp
+from ..errors import DataError
+from ..influence import Kernel
+from ..profiles import Settings
+from ..shapley import (
+    banzhaf_values,
+    beta_values,
+    knn_values,
+    leave_one_out,
+    out_of_bag,
+    out_of_fold,
+    ts_dshapley,
+)
+from . import pipeline, selection
+
+#: Number of trusted molecules.
+N_TRUSTED = 300
+
+#: Kind of error -> what becomes of the labels [n] that it meets.
+ERRORS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "natural logarithm": lambda labels, rng: labels * math.log(10),
+    "lost sign": lambda labels, rng: -labels,
+    "permuted": lambda labels, rng: rng.permutation(labels),
+}
+
+MEASURED = "measured logP"
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubtful:
+    """Trusted molecules, and a ``pool`` whose column ``corrupted`` says which labels are wrong; models never see it."""
+
+    trusted: pd.DataFrame
+    pool: pd.DataFrame
+
+    @property
+    def everything(self) -> pd.DataFrame:
+        """The trusted molecules, followed by the pool."""
+        return self.with_pool(np.ones(len(self.pool), dtype=bool))
+
+    def with_pool(self, kept: np.ndarray) -> pd.DataFrame:
+        """The trusted molecules, followed by those of the pool that are kept (bool [n_pool])."""
+        return pd.concat([self.trusted, self.pool[kept]], ignore_index=True)[["smiles", "label"]]
+
+
+def draw_pool(settings: Settings, kind: str, share: float) -> Doubtful:
+    """Draw the trusted molecules and make the pool; the seed of the settings decides both.
+
+    Parameters
+    ----------
+    kind
+        A key of ``ERRORS``, or ``MEASURED``.
+    share
+        Share of the pool's labels that are wrong; the measured pool comes as it is.
+
+    Raises
+    ------
+    DataError
+        For an unknown kind, or a share outside [0, 1].
+    """
+    if kind != MEASURED and kind not in ERRORS:
+        raise DataError(f"unknown kind of error {kind!r}; choose one of {', '.join([*ERRORS, MEASURED])}")
+    if not 0 <= share <= 1:
+        raise DataError(f"share is {share}; it must be from 0 to 1")
+    rng = np.random.default_rng(settings.training.seed)
+    train = pipeline.tables(settings).train
+    order = rng.permutation(len(train))
+    n_trusted = min(N_TRUSTED, len(train) // 3)
+    trusted, rest = (train.iloc[rows].reset_index(drop=True) for rows in (order[:n_trusted], order[n_trusted:]))
+    if kind == MEASURED:
+        pool = load_logp().head(settings.data.limit)
+        return Doubtful(trusted, pool.assign(corrupted=pool["ionisable"])[["smiles", "label", "corrupted"]])
+    wrong = np.zeros(len(rest), dtype=bool)
+    wrong[rng.permutation(len(rest))[: round(share * len(rest))]] = True
+    labels = rest["label"].to_numpy(dtype=float).copy()
+    labels[wrong] = ERRORS[kind](labels[wrong], rng)
+    return Doubtful(trusted, rest.assign(label=labels, corrupted=wrong))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What rules read: the molecules, the model that was trained on all of them, and what follows from it."""
+
+    settings: Settings
+    molecules: Doubtful
+
+    @cached_property
+    def fit(self) -> pipeline.StagedFit:
+        """The model that was trained on everything, right and wrong."""
+        return pipeline.after_mlm(self.settings, self.molecules.everything, early_stopping=False)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """Its tangent kernel, with the validation molecules as queries."""
+        return selection.kernel(self.fit, self.molecules.everything, pipeline.tables(self.settings).validation)
+
+    @property
+    def damping(self) -> float:
+        """The profile's damping."""
+        return self.settings.influence.damping * self.kernel.largest_eigenvalue
+
+    @cached_property
+    def source(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """X [n, d], y [n], X_val, y_val of the source model: standardised pooled vectors and labels."""
+        tables = self.molecules.everything, pipeline.tables(self.settings).validation
+        X, X_val = (selection.pooled_vectors(self.fit, table) for table in tables)
+        y, y_val = (table["label"].to_numpy(dtype=float) for table in tables)
+        scaler, mean, std = StandardScaler().fit(X), y.mean(), y.std()
+        return scaler.transform(X), (y - mean) / std, scaler.transform(X_val), (y_val - mean) / std
+
+    def of_pool(self, values: np.ndarray) -> np.ndarray:
+        """The pool's part of values [n] of everything."""
+        return values[len(self.molecules.trusted) :]
+
+
+def _shapley(evidence: Evidence, skip: float) -> np.ndarray:
+    plan, seed = evidence.settings.shapley, evidence.settings.training.seed
+    size = min(plan.subset, len(evidence.source[1]))
+    sampled = dict(n_chains=plan.chains, subset_size=size, n_permutations=plan.permutations, target=plan.target)
+    return ts_dshapley(*evidence.source, **sampled, alpha=plan.alpha, skip=skip, seed=seed).values
+
+
+def _semivalue(evidence: Evidence, value: Callable[..., np.ndarray], *shape: float) -> np.ndarray:
+    plan, n = evidence.settings.shapley, len(evidence.source[1])
+    size = min(plan.subset, n)
+    n_orders = math.ceil(plan.chains * plan.permutations * plan.subset / size / 4)
+    options = dict(alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=evidence.settings.training.seed)
+    return value(*evidence.source, *shape, **options)
+
+
+#: Rule -> a number for each molecule of everything, high where it should be kept.
+RULES: dict[str, Callable[[Evidence], np.ndarray]] = {
+    "influence": lambda e: e.kernel.scores(e.damping).mean(axis=0),
+    "gradient product": lambda e: e.kernel.gradient_products().mean(axis=0),
+    "self-influence": lambda e: -e.kernel.self_influence(e.damping),
+    "leave-one-out residual": lambda e: -(e.kernel.leave_one_out(e.damping) ** 2),
+    "loss": lambda e: -(e.kernel.train_residuals**2),
+    "TS-DShapley": lambda e: _shapley(e, e.settings.shapley.skip),
+    "TS-DShapley, nothing skipped": lambda e: _shapley(e, 0.0),
+    "Banzhaf": lambda e: _semivalue(e, banzhaf_values),
+    "Beta(1, 16)": lambda e: _semivalue(e, beta_values, 1, 16),
+    "KNN-Shapley": lambda e: knn_values(*e.source),
+    "ridge leave-one-out": lambda e: leave_one_out(*e.source, alpha=e.settings.shapley.alpha),
+    "ridge out-of-fold": lambda e: out_of_fold(*e.source[:2], alpha=e.settings.shapley.alpha),
+    "ridge out-of-bag": lambda e: out_of_bag(*e.source[:2], alpha=e.settings.shapley.alpha),
+    "random": lambda e: np.random.default_rng(e.settings.training.seed).random(len(e.molecules.everything)),
+    "oracle": lambda e: np.append(np.zeros(len(e.molecules.trusted)), -e.molecules.pool["corrupted"].to_numpy(float)),
+}
+
+
+def pool_values(evidence: Evidence, rule: str) -> np.ndarray:
+    """What a rule says of each molecule of the pool: [n_pool], high where it should be kept.
+
+    Raises
+    ------
+    DataError
+        For an unknown rule.
+    """
+    if rule not in RULES:
+        raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+    return evidence.of_pool(RULES[rule](evidence))
+
+
+def kept(values: np.ndarray, n_dropped: int) -> np.ndarray:
+    """Which molecules remain (bool [n]) when those with the lowest values are dropped."""
+    mask = np.ones(len(values), dtype=bool)
+    mask[np.argsort(values, kind="stable")[:n_dropped]] = False
+    return mask
