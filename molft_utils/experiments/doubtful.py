@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,7 +133,9 @@ class Evidence:
 def _shapley(evidence: Evidence, skip: float) -> np.ndarray:
     plan, seed = evidence.settings.shapley, evidence.settings.training.seed
     size = min(plan.subset, len(evidence.source[1]))
-    sampled = dict(n_chains=plan.chains, subset_size=size, n_permutations=plan.permutations, target=plan.target)
+    sampled: dict[str, Any] = dict(
+        n_chains=plan.chains, subset_size=size, n_permutations=plan.permutations, target=plan.target
+    )
     return ts_dshapley(*evidence.source, **sampled, alpha=plan.alpha, skip=skip, seed=seed).values
 
 
@@ -140,7 +143,9 @@ def _semivalue(evidence: Evidence, value: Callable[..., np.ndarray], *shape: flo
     plan, n = evidence.settings.shapley, len(evidence.source[1])
     size = min(plan.subset, n)
     n_orders = math.ceil(plan.chains * plan.permutations * plan.subset / size / 4)
-    options = dict(alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=evidence.settings.training.seed)
+    options: dict[str, Any] = dict(
+        alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=evidence.settings.training.seed
+    )
     return value(*evidence.source, *shape, **options)
 
 
