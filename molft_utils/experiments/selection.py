@@ -33,6 +33,10 @@ SHAPLEY = Kind("shapley", 1, ("data", "training", "shapley"), after=(pipeline.AF
 #: Buckets into which the derivatives of a kernel are added up.
 SKETCH = 16_384
 
+#: Damping for a kernel's scores, as a share of the largest eigenvalue: the best on the bank's validation molecules.
+#: LiSSA would need thousands of products for it.
+KERNEL_DAMPING = 0.001
+
 #: How many molecules a rule that names a number keeps.
 N_CHOSEN = 100
 

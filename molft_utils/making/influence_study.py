@@ -1,9 +1,9 @@
 """Results of record about influence itself: do the scores predict retraining, does LiSSA solve, are wrong labels found?
 
 ``data/results/lds.csv`` has one row for each score, damping and seed of the scored model. All are graded on the
-validation and on the test molecules; the damping that is best on the *validation* molecules is the profile's, and the
-rows with it are marked ``shown``. ``data/results/influence.csv`` has one row a seed: LiSSA against the kernel, and
-how well each of ``FINDERS`` finds the wrong labels. ``make results`` makes both.
+validation and on the test molecules; the damping that is best on the *validation* molecules is the kernel's
+(``selection.KERNEL_DAMPING``). ``data/results/influence.csv`` has one row a seed: LiSSA against the kernel, at LiSSA's
+damping, and how well each of ``FINDERS`` finds the wrong labels. ``make results`` makes both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +45,8 @@ def run_study(seed: int) -> None:
     kernel, n_validation = _kernel(cfg)
     for name, damping, scores in _scored(kernel, seed):
         row = _graded(scores[:n_validation], scores[n_validation:])
-        shown = damping in (0, cfg.influence.damping)
         key = {"score": name, "damping": damping, "seed": seed}
-        records.add("lds", key, {**row, "shown": shown, "commit": commit()}, inputs)
+        records.add("lds", key, {**row, "commit": commit()}, inputs)
     lissa = selection.influence(cfg, selection.secondary_table(cfg))
     row = _solver_and_finders(cfg, kernel, lissa, n_validation)
     records.add("influence", {"seed": seed}, {**row, "commit": commit()}, inputs)
@@ -56,7 +55,7 @@ def run_study(seed: int) -> None:
 def run_ensemble(seeds: Sequence[int]) -> None:
     """The mean of the scores of all seeds' models, as one more score (Park et al. 2023 average over models as well)."""
     cfg = settings("class", seed=seeds[0])
-    damping = cfg.influence.damping
+    damping = selection.KERNEL_DAMPING
     inputs = {**_inputs(cfg), "seeds": list(seeds)}
     key = {"score": f"Gauss-Newton, {len(seeds)} models", "damping": damping, "seed": seeds[0]}
     if records.is_recorded("lds", key, inputs):
@@ -64,7 +63,7 @@ def run_ensemble(seeds: Sequence[int]) -> None:
     kernels = [_kernel(cfg.replace(seed=seed)) for seed in seeds]
     scores = np.mean([kernel.scores(damping * kernel.largest_eigenvalue) for kernel, _ in kernels], axis=0)
     row = _graded(*np.split(scores, [kernels[0][1]]))
-    records.add("lds", key, {**row, "shown": True, "commit": commit()}, inputs)
+    records.add("lds", key, {**row, "commit": commit()}, inputs)
 
 
 def _inputs(cfg: Settings) -> dict:

@@ -1,5 +1,6 @@
 """The figures of the notebooks, every axis with its unit."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -103,7 +104,7 @@ def intervals(
 
 
 #: How the lines of :func:`label_curves` differ, beside their colours.
-_LINES = ("o-", "s-", "^-", "D--", "v--", "P--", "X:", "*:")
+_LINES = ("o-", "s-", "^-", "D--", "v--", "P--", "X:", "*:", "p:")
 
 
 @look()
@@ -118,7 +119,7 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
     """
     figure, (axes,) = new_figure(7.2, 4.6)
     models = list(dict.fromkeys(table["model"]))
-    for place, (model, line) in enumerate(zip(models, _LINES, strict=False)):
+    for place, (model, line) in enumerate(zip(models, itertools.cycle(_LINES), strict=False)):
         rows = table[table["model"] == model].sort_values("labels")
         shifted = rows["labels"] * 1.03 ** (place - len(models) / 2)  # so that the intervals lie side by side
         reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
