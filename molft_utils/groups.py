@@ -169,7 +169,7 @@ class Influence:
     prefix: ClassVar[str] = "influence_"
     solver: str = "lissa"
     curvature: str = "gauss-newton"
-    damping: float = 0.01
+    damping: float = 0.03
     depth: int = 400
     batch_size: int = 32
 
