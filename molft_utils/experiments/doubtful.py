@@ -9,13 +9,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import StandardScaler
 
-from ..data import load_logp
+from ..data import Split, load_logp
 from ..errors import DataError
 from ..influence import Kernel
 from ..profiles import Settings
@@ -26,9 +24,13 @@ from ..shapley import (
     leave_one_out,
     out_of_bag,
     out_of_fold,
+    removal_curve,
     ts_dshapley,
 )
 from . import pipeline, selection
+
+#: X [n, d], y [n], X_val [q, d], y_val [q].
+Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 #: Number of trusted molecules.
 N_TRUSTED = 300
@@ -117,36 +119,42 @@ class Evidence:
         return self.settings.influence.damping * self.kernel.largest_eigenvalue
 
     @cached_property
-    def source(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """X [n, d], y [n], X_val, y_val of the source model: standardised pooled vectors and labels."""
-        tables = self.molecules.everything, pipeline.tables(self.settings).validation
-        X, X_val = (selection.pooled_vectors(self.fit, table) for table in tables)
-        y, y_val = (table["label"].to_numpy(dtype=float) for table in tables)
-        scaler, mean, std = StandardScaler().fit(X), y.mean(), y.std()
-        return scaler.transform(X), (y - mean) / std, scaler.transform(X_val), (y_val - mean) / std
+    def data(self) -> selection.SourceData:
+        """What the source model learns from, with the validation molecules in two halves."""
+        everything, parts = self.molecules.everything, pipeline.tables(self.settings)
+        parts = Split(everything, parts.validation, parts.test)
+        return selection.source_of(self.fit, parts, everything, self.settings.data.split_seed)
+
+    @property
+    def source(self) -> Problem:
+        """The same, with all validation molecules together."""
+        X_val = np.vstack([self.data.X_value, self.data.X_choice])
+        return self.data.X, self.data.y, X_val, np.append(self.data.y_value, self.data.y_choice)
 
     def of_pool(self, values: np.ndarray) -> np.ndarray:
         """The pool's part of values [n] of everything."""
         return values[len(self.molecules.trusted) :]
 
 
-def _shapley(evidence: Evidence, skip: float) -> np.ndarray:
-    plan, seed = evidence.settings.shapley, evidence.settings.training.seed
-    size = min(plan.subset, len(evidence.source[1]))
-    sampled: dict[str, Any] = dict(
-        n_chains=plan.chains, subset_size=size, n_permutations=plan.permutations, target=plan.target
-    )
-    return ts_dshapley(*evidence.source, **sampled, alpha=plan.alpha, skip=skip, seed=seed).values
+def _shapley(evidence: Evidence, problem: Problem, skip: float) -> np.ndarray:
+    plan = evidence.settings.shapley
+    return ts_dshapley(
+        *problem,
+        n_chains=plan.chains,
+        subset_size=min(plan.subset, len(problem[1])),
+        n_permutations=plan.permutations,
+        alpha=plan.alpha,
+        skip=skip,
+        seed=evidence.settings.training.seed,
+        target=plan.target,
+    ).values
 
 
 def _semivalue(evidence: Evidence, value: Callable[..., np.ndarray], *shape: float) -> np.ndarray:
-    plan, n = evidence.settings.shapley, len(evidence.source[1])
-    size = min(plan.subset, n)
-    n_orders = math.ceil(plan.chains * plan.permutations * plan.subset / size / 4)
-    options: dict[str, Any] = dict(
-        alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=evidence.settings.training.seed
-    )
-    return value(*evidence.source, *shape, **options)
+    """As many orders of as many molecules as TS-DShapley may take."""
+    plan, seed = evidence.settings.shapley, evidence.settings.training.seed
+    size, n_orders = min(plan.subset, len(evidence.data.y)), plan.chains * plan.permutations
+    return value(*evidence.source, *shape, alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=seed)
 
 
 #: Rule -> a number for each molecule of everything, high where it should be kept.
@@ -156,8 +164,8 @@ RULES: dict[str, Callable[[Evidence], np.ndarray]] = {
     "self-influence": lambda e: -e.kernel.self_influence(e.damping),
     "leave-one-out residual": lambda e: -(e.kernel.leave_one_out(e.damping) ** 2),
     "loss": lambda e: -(e.kernel.train_residuals**2),
-    "TS-DShapley": lambda e: _shapley(e, e.settings.shapley.skip),
-    "TS-DShapley, nothing skipped": lambda e: _shapley(e, 0.0),
+    "TS-DShapley": lambda e: _shapley(e, e.source, e.settings.shapley.skip),
+    "TS-DShapley, nothing skipped": lambda e: _shapley(e, e.source, 0.0),
     "Banzhaf": lambda e: _semivalue(e, banzhaf_values),
     "Beta(1, 16)": lambda e: _semivalue(e, beta_values, 1, 16),
     "KNN-Shapley": lambda e: knn_values(*e.source),
@@ -180,6 +188,19 @@ def pool_values(evidence: Evidence, rule: str) -> np.ndarray:
     if rule not in RULES:
         raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
     return evidence.of_pool(RULES[rule](evidence))
+
+
+def values_and_number(evidence: Evidence) -> tuple[np.ndarray, int]:
+    """TS-DShapley values of the pool [n_pool], and how many to drop where nobody says how many are wrong.
+
+    One half of the validation molecules makes the values. On the other the source model is asked with how many it is
+    best; trusted molecules are never dropped.
+    """
+    data, plan = evidence.data, evidence.settings.shapley
+    values = evidence.of_pool(_shapley(evidence, (data.X, data.y, data.X_value, data.y_value), plan.skip))
+    everyone = np.append(np.full(len(data.y) - len(values), values.max() + 1), values)
+    curve = removal_curve(data.X, data.y, everyone, data.X_choice, data.y_choice, alpha=plan.alpha)
+    return values, min(int(curve.attrs["optimum"]), len(values))
 
 
 def kept(values: np.ndarray, n_dropped: int) -> np.ndarray:

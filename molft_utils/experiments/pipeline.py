@@ -112,7 +112,7 @@ def baseline(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit
     train = tables(settings).train if train is None else train
 
     def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return _finetuned(given, given.training.checkpoint, train, folder)
+        return finetuned(given, given.training.checkpoint, train, folder)
 
     return _staged(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
 
@@ -154,7 +154,7 @@ def after_mlm(
     table = tables(settings).train if train is None else train
 
     def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return _finetuned(given, start.folder, table, folder, method, early_stopping)
+        return finetuned(given, start.folder, table, folder, method, early_stopping)
 
     key = {"train": table_hash(table), "method": method} | ({} if early_stopping else {"early_stopping": False})
     return _staged(fit_kind(method), settings.of_method(method), key, fit, len(table))
@@ -184,14 +184,18 @@ def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
     return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())
 
 
-def _finetuned(
+def finetuned(
     settings: Settings,
     start: str | Path,
     train: pd.DataFrame,
-    folder: Path,
+    folder: Path | None = None,
     method: str = "full",
     early_stopping: bool = True,
 ) -> tuple[Fit, tuple[int, int]]:
+    """What the stages of regression run: a fit from a checkpoint on, and how many parameters trained, of how many.
+
+    ``folder`` keeps checkpoints of the Trainer; None takes a temporary one. Otherwise as :func:`after_mlm`.
+    """
     set_seed(settings.training.seed)  # the head starts with random weights
     model = apply_method(load_model(start, head=settings.regression.head), method, settings)
     counts = trainable(model)

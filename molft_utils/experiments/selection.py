@@ -239,10 +239,14 @@ class ShapleyResult:
 def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
     """Representations and labels, by the model that was trained on the training split and the whole secondary set."""
     train = with_secondary(settings, secondary)
-    return _source_data(pipeline.after_mlm(settings, train), pipeline.tables(settings), train, settings.data.split_seed)
+    return source_of(pipeline.after_mlm(settings, train), pipeline.tables(settings), train, settings.data.split_seed)
 
 
-def _source_data(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
+def source_of(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
+    """Representations by a trained model, and labels, of the rows of ``train``.
+
+    Both are standardised by the first rows of ``train``, which are ``parts.train``.
+    """
     n_train = len(parts.train)
     vectors = pooled_vectors(fit, train)
     scaler = StandardScaler().fit(vectors[:n_train])
@@ -270,7 +274,7 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
 
     def compute(folder: Path, given: Settings) -> dict:
         began = time.perf_counter()
-        data = _source_data(fit, pipeline.tables(given), train, given.data.split_seed)
+        data = source_of(fit, pipeline.tables(given), train, given.data.split_seed)
         values = _values_of(data, given, n_jobs)
         curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=given.shapley.alpha)
         columns = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})

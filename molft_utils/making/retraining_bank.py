@@ -19,16 +19,14 @@ import torch
 from joblib import Parallel, delayed
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
-from transformers import set_seed
 
 from ..data import load_logp, table_hash
 from ..evaluation import BANK, GROUPS, data_hashes
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, write_atomically
 from ..inputs import changes
-from ..molformer import load_model
 from ..profiles import Settings, settings
-from ..training import finetune, predict
+from ..training import predict
 
 #: Fixes the subsets and the groups.
 SUBSETS_SEED = 2026
@@ -100,9 +98,7 @@ def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
 
 def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
-    set_seed(seed)
-    model = load_model(start, head=cfg.regression.head)
-    fit = finetune(model, train, None, cfg.replace(seed=seed))
+    fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
     parts = pipeline.tables(cfg)
     return {
         name: predict(fit.model, table["smiles"]).astype(np.float16)

@@ -1,7 +1,7 @@
 """When does selection pay? ``data/results/selection.csv``, made by ``python -m molft_utils.making.selection_study``.
 
 A few trusted molecules and a doubtful pool (:mod:`molft_utils.experiments.doubtful`). Every rule drops as many of the
-pool as are wrong; ``ridge removal`` does not know how many, and asks the source model on half of the validation split.
+pool as are wrong; one does not know how many, and asks the source model on half of the validation split.
 The language model is then trained on what remains, and graded on the test split. Beside the rules stand keeping all,
 and the trusted molecules alone for as many steps as the others. One row for each kind of error, share, rule and seed;
 ``make results`` makes them all, and goes on where it was.
@@ -17,7 +17,6 @@ from ..data import table_hash
 from ..evaluation import auroc, records
 from ..experiments import commit, doubtful, graded, inputs_of, pipeline, selection
 from ..profiles import Settings, settings
-from ..shapley import removal_curve
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
 TRAINED = (
@@ -67,8 +66,10 @@ def _row(evidence: doubtful.Evidence, rule: str) -> dict:
         return _trained(cfg, molecules, np.ones(len(wrong), dtype=bool))
     if rule == "trusted only":
         return _trained(_with_as_many_steps(cfg, molecules), molecules, np.zeros(len(wrong), dtype=bool))
-    values = doubtful.pool_values(evidence, "TS-DShapley" if rule == UNKNOWN_NUMBER else rule)
-    n_dropped = _number_to_drop(evidence, values) if rule == UNKNOWN_NUMBER else int(wrong.sum())
+    if rule == UNKNOWN_NUMBER:
+        values, n_dropped = doubtful.values_and_number(evidence)
+    else:
+        values, n_dropped = doubtful.pool_values(evidence, rule), int(wrong.sum())
     remain = doubtful.kept(values, n_dropped)
     area, low, high = auroc(wrong, -values)
     found = {"auroc": area, "auroc_low": low, "auroc_high": high}
@@ -85,16 +86,6 @@ def _trained(cfg: Settings, molecules: doubtful.Doubtful, remain: np.ndarray) ->
 def _with_as_many_steps(cfg: Settings, molecules: doubtful.Doubtful) -> Settings:
     times = len(molecules.everything) / len(molecules.trusted)
     return cfg.replace(epochs=round(cfg.regression.epochs * times))
-
-
-def _number_to_drop(evidence: doubtful.Evidence, values: np.ndarray) -> int:
-    """The number with which the source model is best on half of the validation split."""
-    X, y, X_val, y_val = evidence.source
-    half = np.random.default_rng(evidence.settings.data.split_seed).permutation(len(y_val))[: len(y_val) // 2]
-    everyone = np.append(np.full(len(y) - len(values), np.inf), values)  # the trusted ones are never dropped
-    ranks = np.argsort(np.argsort(everyone, kind="stable")).astype(float)
-    curve = removal_curve(X, y, ranks, X_val[half], y_val[half], alpha=evidence.settings.shapley.alpha)
-    return min(int(curve.attrs["optimum"]), len(values))
 
 
 def main() -> None:

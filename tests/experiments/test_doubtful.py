@@ -69,6 +69,16 @@ def test_no_rule_but_the_oracle_sees_which_labels_are_wrong(evidence):
             assert np.array_equal(pool_values(blind, rule), pool_values(evidence, rule)), rule
 
 
+def test_the_number_to_drop_is_chosen_on_molecules_that_made_no_value(evidence, monkeypatch):
+    value_half = len(evidence.data.y_value)
+    seen = []
+    original = doubtful.ts_dshapley
+    monkeypatch.setattr(doubtful, "ts_dshapley", lambda *a, **k: seen.append(len(a[3])) or original(*a, **k))
+    values, number = doubtful.values_and_number(evidence)
+    assert seen == [value_half] and len(evidence.source[3]) == value_half + len(evidence.data.y_choice)
+    assert len(values) == len(evidence.molecules.pool) and 0 <= number <= len(values)
+
+
 def test_senseless_questions_are_refused(evidence):
     with pytest.raises(DataError, match="unknown kind of error 'typo'"):
         doubtful.draw_pool(evidence.settings, "typo", 0.1)
