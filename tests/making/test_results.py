@@ -88,18 +88,18 @@ def test_the_damping_is_the_best_on_validation():
     scores = rows[rows["score"] == "Gauss-Newton"]
     assert scores.groupby("damping")["validation"].mean().idxmax() == selection.KERNEL_DAMPING
     assert built_in_scores().loc["Gauss-Newton", "damping"] == selection.KERNEL_DAMPING
-    assert set(scores["seed"]) >= {0, 1, 2}
+    assert set(scores["seed"]) == set(results.SEEDS)
 
 
 def test_the_shipped_score_predicts_retraining():
     board = built_in_scores()["LDS"]
-    assert board["Gauss-Newton"] >= 0.25 and board["Gauss-Newton"] >= 3 * board["gradient product"]
+    assert board["Gauss-Newton"] >= 0.25 and board["Gauss-Newton"] >= 4 * board["gradient product"]
     assert abs(board["random"]) < 0.02
 
 
 def test_lissa_agrees_with_the_kernel_on_record():
     rows = records.read("influence")
-    assert set(rows["seed"]) >= {0, 1, 2}
+    assert set(rows["seed"]) == set(results.SEEDS)
     assert (rows["rank_correlation"] >= 0.99).all()
     assert (rows["overhead"] <= rows["products"] / 2).all()
 
