@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import KFold
 
 from ..data import Split, load_logp
 from ..errors import DataError
@@ -27,6 +28,7 @@ from ..shapley import (
     removal_curve,
     ts_dshapley,
 )
+from ..training import predict
 from . import pipeline, selection
 
 #: X [n, d], y [n], X_val [q, d], y_val [q].
@@ -155,6 +157,17 @@ def _semivalue(evidence: Evidence, value: Callable[..., np.ndarray], *shape: flo
     plan, seed = evidence.settings.shapley, evidence.settings.training.seed
     size, n_orders = min(plan.subset, len(evidence.data.y)), plan.chains * plan.permutations
     return value(*evidence.source, *shape, alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=seed)
+
+
+def language_model_out_of_fold(evidence: Evidence, n_folds: int = 5) -> np.ndarray:
+    """Minus the squared error [n] by the language model that was trained on the other folds: several trainings."""
+    everything = evidence.molecules.everything
+    errors = np.empty(len(everything))
+    for others, fold in KFold(n_folds, shuffle=True, random_state=evidence.settings.data.split_seed).split(everything):
+        train = everything.iloc[others].reset_index(drop=True)
+        fit = pipeline.after_mlm(evidence.settings, train, early_stopping=False)
+        errors[fold] = predict(fit.model, everything["smiles"].iloc[fold]) - everything["label"].iloc[fold]
+    return -(errors**2)
 
 
 #: Rule -> a number for each molecule of everything, high where it should be kept.

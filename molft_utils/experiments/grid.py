@@ -10,7 +10,7 @@ its own share of the cells.
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,8 @@ from ..profiles import METHODS, Settings, settings
 from . import pipeline, selection, stages
 from .grading import Graded, graded
 
-#: Selections of the report's Table 3 -> how the training table is made from the settings and the secondary set.
-SELECTIONS: dict[str, Callable[[Settings, pd.DataFrame], pd.DataFrame]] = {
-    "none": lambda cfg, secondary: selection.with_secondary(cfg, secondary),
-    "influence": lambda cfg, secondary: selection.with_secondary(
-        cfg, selection.choose(selection.influence(cfg, secondary).table, "top 100")
-    ),
-    "ts-dshapley": lambda cfg, secondary: selection.shapley(cfg, secondary).kept(),
-}
+#: Selections of the report's Table 3 -> the rule (:func:`~molft_utils.experiments.selection.training_table`).
+SELECTIONS = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +80,9 @@ def run_grid(
     secondary = selection.secondary_table(settings) if secondary is None else secondary
     # A selection is made once, here, for all the cells that train on it.
     training_tables = {
-        (name, seed): SELECTIONS[name](settings.replace(seed=seed), secondary) for seed in seeds for name in selections
+        (name, seed): selection.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
+        for seed in seeds
+        for name in selections
     }
     cells = [Cell(name, method, seed) for seed in seeds for name in selections for method in methods]
     folder = stages.current_folder()
@@ -125,8 +121,11 @@ def run_cell(settings: Settings, cell: Cell, train: pd.DataFrame, folder: Path |
 
 
 def grade_cell(settings: Settings, cell: Cell, train: pd.DataFrame) -> Graded:
-    """Errors, costs and test predictions of one cell, with the seed of the settings."""
-    return graded(pipeline.after_mlm(settings, train, cell.method), settings)
+    """Errors, costs and test predictions of one cell, with the seed of the settings.
+
+    The model of the last epoch is graded: where validation molecules have chosen the data, they choose no epoch.
+    """
+    return graded(pipeline.after_mlm(settings, train, cell.method, early_stopping=False), settings)
 
 
 def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | None = None) -> np.ndarray:
@@ -134,7 +133,8 @@ def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | Non
     :func:`run_grid`."""
     settings = settings.replace(seed=cell.seed)
     secondary = selection.secondary_table(settings) if secondary is None else secondary
-    return grade_cell(settings, cell, SELECTIONS[cell.selection](settings, secondary)).predictions
+    train = selection.training_table(settings, secondary, SELECTIONS[cell.selection])
+    return grade_cell(settings, cell, train).predictions
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

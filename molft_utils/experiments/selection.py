@@ -1,7 +1,7 @@
-"""Choosing training data: the stages that score a secondary set, and the rules by which molecules are kept.
+"""Choosing training data: the stages that score and value it, and the rules by which molecules are kept.
 
-The rules are the report's, with controls added. A rule takes the scored secondary table
-(:class:`~molft_utils.influence.InfluenceResult`) and a seed.
+The rules are the report's, with controls added. :func:`training_table` is the one place that knows how a rule becomes a
+table to train on.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from .stages import Kind, Result, run_stage
 POOLED = Kind("pooled", 1)
 KERNEL = Kind("kernel", 1)
 INFLUENCE = Kind("influence", 3, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
-SHAPLEY = Kind("shapley", 1, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
+SHAPLEY = Kind("shapley", 2, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
 
 #: Buckets into which the derivatives of a kernel are added up.
 SKETCH = 16_384
@@ -40,8 +40,8 @@ KERNEL_DAMPING = 0.001
 #: How many molecules a rule that names a number keeps.
 N_CHOSEN = 100
 
-#: Name of a rule -> the rows that it keeps of a scored table.
-RULES: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
+#: Name of a rule that adds -> the rows that it keeps of a scored secondary table.
+ADDING: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
     "train alone": lambda table, seed: table.iloc[:0],
     "all": lambda table, seed: table.sort_index(),
     "all positive": lambda table, seed: table[table["score"] > 0],
@@ -49,6 +49,17 @@ RULES: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
     "bottom 100": lambda table, seed: table.nsmallest(N_CHOSEN, "score"),
     "100 random": lambda table, seed: table.sample(min(N_CHOSEN, len(table)), random_state=seed),
     "top 100 by gradient product": lambda table, seed: table.nlargest(N_CHOSEN, "dot_product"),
+    "oracle": lambda table, seed: table[~table["corrupted"]],
+}
+
+#: Rules that add without scores.
+UNSCORED = ("train alone", "all", "100 random", "oracle")
+
+#: Name of a rule that removes -> what it leaves of the training split and the secondary set.
+REMOVING: dict[str, Callable[["ShapleyResult", int], pd.DataFrame]] = {
+    "ts-dshapley": lambda valued, seed: valued.kept(),
+    "random removal": lambda valued, seed: valued.kept_at_random(seed),
+    "highest removed": lambda valued, seed: valued.kept_without_highest(),
 }
 
 
@@ -58,21 +69,53 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     table
-        The secondary set, with the column ``score`` or ``dot_product`` where the rule reads it.
+        The secondary set, with the column ``score``, ``dot_product`` or ``corrupted`` where the rule reads it.
     rule, seed
-        A key of ``RULES``, and the seed of the rule that draws at random.
+        A key of ``ADDING``, and the seed of the rule that draws at random.
 
     Raises
     ------
     DataError
         If the rule is unknown, or if it keeps nothing though it should keep something.
     """
-    if rule not in RULES:
-        raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
-    chosen = RULES[rule](table, seed).sort_index()
+    if rule not in ADDING:
+        raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(ADDING)}")
+    chosen = ADDING[rule](table, seed).sort_index()
     if rule != "train alone" and not len(chosen):
         raise DataError(f"the rule {rule!r} keeps none of {len(table)} molecules; no score is positive")
     return chosen
+
+
+def training_table(settings: Settings, secondary: pd.DataFrame, rule: str, target: str = "validation") -> pd.DataFrame:
+    """What a rule trains on: ``smiles, label`` of the training split and of the secondary set, in this order.
+
+    Parameters
+    ----------
+    secondary
+        ``smiles``, ``label`` (logD), and ``corrupted`` for the oracle.
+    rule
+        A key of ``ADDING`` or ``REMOVING``; what it needs is scored or valued unless it is on disk.
+    target
+        As in :func:`influence`.
+
+    Raises
+    ------
+    DataError
+        If the rule is unknown.
+    """
+    seed = settings.training.seed
+    if rule in REMOVING:
+        return REMOVING[rule](shapley(settings, secondary), seed)[["smiles", "label"]].reset_index(drop=True)
+    unscored = rule in UNSCORED or rule not in ADDING
+    table = secondary if unscored else influence(settings, secondary, target).table
+    return with_secondary(settings, choose(table, rule, seed))
+
+
+def stages_of(rule: str) -> list[Kind]:
+    """The stages that :func:`training_table` runs for a rule."""
+    if rule in REMOVING:
+        return [SHAPLEY]
+    return [] if rule in UNSCORED else [INFLUENCE]
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
@@ -239,7 +282,8 @@ class ShapleyResult:
 def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
     """Representations and labels, by the model that was trained on the training split and the whole secondary set."""
     train = with_secondary(settings, secondary)
-    return source_of(pipeline.after_mlm(settings, train), pipeline.tables(settings), train, settings.data.split_seed)
+    fit = pipeline.after_mlm(settings, train, early_stopping=False)
+    return source_of(fit, pipeline.tables(settings), train, settings.data.split_seed)
 
 
 def source_of(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
@@ -270,7 +314,7 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
         Number of chains that are sampled at the same time (joblib).
     """
     train = with_secondary(settings, secondary)
-    fit = pipeline.after_mlm(settings, train)
+    fit = pipeline.after_mlm(settings, train, early_stopping=False)
 
     def compute(folder: Path, given: Settings) -> dict:
         began = time.perf_counter()

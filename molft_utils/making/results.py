@@ -13,7 +13,7 @@ from collections.abc import Callable
 from joblib import Parallel, delayed
 
 from ..evaluation import records
-from ..experiments import Kind, commit, graded, grid, inputs_of, pipeline, selection
+from ..experiments import commit, graded, grid, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
 from .influence_study import run_ensemble, run_study
@@ -65,86 +65,40 @@ TABLE1 = {
     ),
 }
 
-#: Rules that need no scores.
-UNSCORED = ("train alone", "all", "100 random")
 
+def selected(rule: str, target: str = "validation", method: str = "full") -> Variant:
+    """Fine-tuning by a method on the table of a rule (:func:`~molft_utils.experiments.selection.training_table`).
 
-def with_chosen(rule: str, target: str = "validation") -> Variant:
-    """Fine-tuning on the training split and on what a rule keeps of the secondary set."""
-
-    def fit(cfg: Settings) -> pipeline.StagedFit:
-        secondary = selection.secondary_table(cfg)
-        table = secondary if rule in UNSCORED else selection.influence(cfg, secondary, target).table
-        return pipeline.after_mlm(cfg, selection.with_secondary(cfg, selection.choose(table, rule, cfg.training.seed)))
-
-    def inputs(cfg: Settings) -> dict:
-        scored = {} if rule in UNSCORED else {"target": target}
-        kinds = [pipeline.AFTER_MLM] if rule in UNSCORED else [pipeline.AFTER_MLM, selection.INFLUENCE]
-        return {**inputs_of(cfg, *kinds), **scored, "rule": rule, **_secondary()}
-
-    name = rule if rule == "train alone" else f"train + secondary ({rule})"
-    leak = ", scored on the test labels: a leak" if target == "test" else ""
-    return Variant(name + leak, class_settings, fit, inputs)
-
-
-TABLE2 = {rule: with_chosen(rule) for rule in selection.RULES} | {
-    f"{rule}, test target": with_chosen(rule, "test") for rule in ("all positive", "top 100")
-}
-
-
-def by_value(kept: str) -> Variant:
-    """Fine-tuning on what TS-DShapley keeps, on a control that drops as many other molecules, or on all molecules."""
+    The model of the last epoch is kept: where validation molecules have chosen the data, they choose no epoch.
+    """
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
-        secondary = selection.secondary_table(cfg)
-        if kept == "all":
-            return pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
-        valued = selection.shapley(cfg, secondary)
-        tables = {
-            "ts-dshapley": valued.kept(),
-            "random removal": valued.kept_at_random(cfg.training.seed),
-            "highest removed": valued.kept_without_highest(),
-        }
-        return pipeline.after_mlm(cfg, tables[kept])
+        train = selection.training_table(cfg, selection.secondary_table(cfg), rule, target)
+        return pipeline.after_mlm(cfg, train, method, early_stopping=False)
 
     def inputs(cfg: Settings) -> dict:
-        kinds = [pipeline.AFTER_MLM] if kept == "all" else [pipeline.AFTER_MLM, selection.SHAPLEY]
-        return {**inputs_of(cfg, *kinds), "kept": kept, **_secondary()}
-
-    return Variant(f"train + secondary, {kept}", class_settings, fit, inputs)
-
-
-SHAPLEY_TABLE = {kept: by_value(kept) for kept in ("all", "ts-dshapley", "random removal", "highest removed")}
-
-#: Selections of the grid -> the stages that make them.
-SELECTING: dict[str, list[Kind]] = {
-    "none": [],
-    "influence": [selection.INFLUENCE],
-    "ts-dshapley": [selection.SHAPLEY],
-}
-
-
-def of_grid(name: str, method: str) -> Variant:
-    """One cell of the grid."""
-
-    def fit(cfg: Settings) -> pipeline.StagedFit:
-        return pipeline.after_mlm(cfg, grid.SELECTIONS[name](cfg, selection.secondary_table(cfg)), method)
-
-    def inputs(cfg: Settings) -> dict:
-        kinds = [pipeline.fit_kind(method), *SELECTING[name]]
+        scoring = selection.stages_of(rule)
         # The model that selects is fully fine-tuned, with the learning rate of that method.
-        rate = {"selection_learning_rate": cfg.regression.learning_rate} if SELECTING[name] else {}
-        return {**inputs_of(cfg.of_method(method), *kinds), **rate, "selection": name, "method": method, **_secondary()}
+        rate = {"selection_learning_rate": cfg.regression.learning_rate} if scoring and method != "full" else {}
+        leak = {"target": target} if target != "validation" else {}
+        rest = {**rate, **leak, "rule": rule, "method": method, "early_stopping": False}
+        secondary = {"secondary": file_hash(DATA_FOLDER / "secondary.csv")}
+        return {**inputs_of(cfg.of_method(method), pipeline.fit_kind(method), *scoring), **rest, **secondary}
 
-    return Variant(f"selection {name}, method {method}", class_settings, fit, inputs)
+    leak = ", scored on the test labels: a leak" if target == "test" else ""
+    by = "" if method == "full" else f", by {method}"
+    return Variant(f"train + secondary ({rule}{leak}){by}", class_settings, fit, inputs)
 
 
-def _secondary() -> dict:
-    """The secondary set as an input."""
-    return {"secondary": file_hash(DATA_FOLDER / "secondary.csv")}
+TABLE2 = {rule: selected(rule) for rule in selection.ADDING} | {
+    f"{rule}, test target": selected(rule, "test") for rule in ("all positive", "top 100")
+}
 
+SHAPLEY_TABLE = {rule: selected(rule) for rule in ("all", *selection.REMOVING)}
 
-GRID = {f"{name}/{method}": of_grid(name, method) for name in grid.SELECTIONS for method in METHODS}
+GRID = {
+    f"{name}/{method}": selected(rule, method=method) for name, rule in grid.SELECTIONS.items() for method in METHODS
+}
 
 TABLES: dict[str, dict[str, Variant]] = {"table1": TABLE1, "table2": TABLE2, "shapley": SHAPLEY_TABLE, "grid": GRID}
 

@@ -1,6 +1,7 @@
 """Doubtful pools: the errors that they say, the rules that they allow, and no label that a rule may not see."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,6 +78,22 @@ def test_the_number_to_drop_is_chosen_on_molecules_that_made_no_value(evidence, 
     values, number = doubtful.values_and_number(evidence)
     assert seen == [value_half] and len(evidence.source[3]) == value_half + len(evidence.data.y_choice)
     assert len(values) == len(evidence.molecules.pool) and 0 <= number <= len(values)
+
+
+def test_no_molecule_is_judged_by_a_model_that_was_trained_on_it(evidence, monkeypatch):
+    """Models that know their labels by heart: the others' labels are their only errors."""
+    known = {}
+
+    def remember(settings, table, early_stopping):
+        known.update(seen=set(table["smiles"]))
+        return SimpleNamespace(model=None)
+
+    labels = evidence.molecules.everything.set_index("smiles")["label"]
+    monkeypatch.setattr(doubtful.pipeline, "after_mlm", remember)
+    monkeypatch.setattr(
+        doubtful, "predict", lambda model, smiles: [labels[one] + (one not in known["seen"]) for one in smiles]
+    )
+    assert np.allclose(doubtful.language_model_out_of_fold(evidence), -1)
 
 
 def test_senseless_questions_are_refused(evidence):

@@ -29,7 +29,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, grading.GRADED, selection.POOLED,
-        selection.INFLUENCE, selection.SHAPLEY, descriptions.DESCRIBED, random_weights.RANDOM_MINI,
+        selection.INFLUENCE, selection.KERNEL, selection.SHAPLEY, descriptions.DESCRIBED, random_weights.RANDOM_MINI,
     )
 }  # fmt: skip
 
@@ -52,7 +52,10 @@ def outcomes() -> dict[str, list[float]]:
             scoring = cfg.replace(influence_solver=solver, influence_depth=depth)
             scored = selection.influence(scoring, secondary, parameters=parameters)
             numbers[f"influence/{parameters}/{solver}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
-    both = pipeline.after_mlm(cfg, selection.with_secondary(cfg, secondary))
+    train = selection.with_secondary(cfg, secondary)
+    both = pipeline.after_mlm(cfg, train, early_stopping=False)
+    kernel = selection.kernel(both, train, secondary.head(2))
+    numbers["kernel"] = [*(kernel.cross / kernel.largest_eigenvalue).ravel(), *kernel.train_residuals]
     numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
     valued = selection.shapley(cfg, secondary)
     numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]
@@ -84,6 +87,12 @@ def found(tmp_path_factory):
     if stored["libraries"] != versions():
         pytest.skip(f"the outcomes were stored with {stored['libraries']}: other libraries, other inputs")
     return run(tmp_path_factory.mktemp("stages"))
+
+
+def test_every_kind_of_stage_has_an_outcome(found):
+    modules = pipeline, grading, selection, descriptions, random_weights
+    kinds = {value.name for module in modules for value in vars(module).values() if isinstance(value, stages.Kind)}
+    assert kinds == set(KINDS) == {name.split("/")[0] for name in found}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -92,6 +92,28 @@ def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(stages_her
     assert len(valued.kept_at_random(0)) == 27 and not valued.kept_at_random(0).equals(valued.kept_at_random(1))
 
 
+@pytest.mark.parametrize("rule", [*selection.ADDING, *selection.REMOVING])
+def test_every_rule_makes_a_training_table(stages_here, rule, monkeypatch):
+    cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8, shapley_subset=8)
+    secondary = selection.secondary_table(cfg).assign(corrupted=np.arange(16) % 2 == 0)
+    ran = []
+    monkeypatch.setattr(selection, "run_stage", lambda kind, *rest: ran.append(kind) or stages.run_stage(kind, *rest))
+    table = selection.training_table(cfg, secondary, rule)
+    assert list(table) == ["smiles", "label"] and list(table.index) == list(range(len(table)))
+    assert {kind.name for kind in ran} - {"pooled"} == {kind.name for kind in selection.stages_of(rule)}
+    train, rest = selection.with_secondary(cfg, secondary.head(0)), secondary.loc[~secondary["corrupted"], "smiles"]
+    expected = {"train alone": train["smiles"], "oracle": pd.concat([train["smiles"], rest])}
+    if rule in expected:
+        assert list(table["smiles"]) == list(expected[rule])
+
+
+def test_an_unknown_rule_trains_nothing(stages_here, monkeypatch):
+    monkeypatch.setattr(selection, "run_stage", None)
+    cfg = settings("smoke", limit=16)
+    with pytest.raises(DataError, match="unknown rule 'best'"):
+        selection.training_table(cfg, selection.secondary_table(cfg), "best")
+
+
 def test_area_under_the_curve_with_its_interval():
     marked = np.arange(100) < 30
     assert auroc(marked, marked)[0] == 1.0

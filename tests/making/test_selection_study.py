@@ -36,6 +36,13 @@ def test_a_pool_with_errors_has_a_row_for_every_rule(small, monkeypatch, capsys)
     assert capsys.readouterr().out.count("on record") == len(rows)
 
 
+def test_language_models_on_folds_are_judged_where_the_plan_says_so(small, monkeypatch):
+    monkeypatch.setattr(selection_study, "FOLDS_SHARES", (0.25,))
+    selection_study.run_pool("natural logarithm", 0.25, 0)
+    row = pd.read_csv(small).set_index("rule").loc[selection_study.FOLDS]
+    assert 0 <= row["auroc"] <= 1 and np.isnan(row["rmse"]) and row["n_dropped"] == 8
+
+
 def test_a_pool_without_errors_has_nothing_to_drop(small):
     selection_study.run_pool("permuted", 0.0, 1)
     assert set(pd.read_csv(small)["rule"]) == {"keep all", "trusted only"}
