@@ -6,4 +6,4 @@ from .leaderboard import built_in_scores, grade
 from .metrics import Scores, evaluate, scores
 from .records import record, record_cells, record_difference, record_labels
 from .report import beside_report, read_report, report_table3, report_table4
-from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, lds, load_bank
+from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, group_gains, lds, load_bank

@@ -8,6 +8,7 @@ molecules that were in the half; the LDS is the rank correlation of the two over
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ class Bank:
     Attributes
     ----------
     members : bool [n_subsets, n_train]
-        Which molecules each subset holds: the training split, followed by the secondary set. Rows 2k and 2k + 1 are
-        complementary.
+        Which molecules each subset holds: of the training split, followed by the secondary set, where rows 2k and
+        2k + 1 are complementary; or, in the bank of groups, which others are added to all of these.
     predictions : float [n_subsets, n_seeds, n_queries]
         logD of the query molecules, by the models retrained on each subset with several seeds.
     labels : float [n_queries]
@@ -82,7 +83,7 @@ def load_bank(queries: str = "test", path: str | Path | None = None, limit: int 
     queries : {"test", "validation"}
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
-        Another bank than the repository's.
+        Another bank than that of halves; a file of ``data/`` (``GROUPS``) or any path.
     limit
         Only the first molecules of the training split, of the secondary set and of the queries, as the setting of that
         name has it (for tests).
@@ -105,6 +106,36 @@ def load_bank(queries: str = "test", path: str | Path | None = None, limit: int 
     columns = np.concatenate([np.arange(n)[:limit] + start for start, n in metadata["parts"]])
     predictions, labels = predictions[:, finished, :limit].astype(float), labels[:limit].astype(float)
     return Bank(members.astype(bool)[:, columns], predictions, labels)
+
+
+def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
+    """What each added group of molecules did to the mean loss of the queries.
+
+    Parameters
+    ----------
+    bank
+        ``load_bank(path=GROUPS)``: subsets that are groups, and some that add nothing.
+
+    Returns
+    -------
+    members : bool [n_groups, n_pool]
+    gains : float [n_groups]
+        By how much the loss fell, in logD², averaged over seeds; positive means helpful.
+    noise : float
+        Standard deviation of a gain by the seeds alone, from the subsets that add nothing.
+
+    Raises
+    ------
+    DataError
+        If no subset adds nothing, or only one model does.
+    """
+    losses, adds = bank.losses().mean(axis=2), bank.members.any(axis=1)
+    nothing = losses[~adds]
+    if nothing.size < 2:
+        raise DataError("a bank of groups needs two models or more that were trained without a group")
+    sd = nothing.std(ddof=1)
+    noise = sd * math.sqrt(1 / losses.shape[1] + 1 / nothing.size)
+    return bank.members[adds], nothing.mean() - losses[adds].mean(axis=1), float(noise)
 
 
 def data_hashes() -> dict[str, str]:

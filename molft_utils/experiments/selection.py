@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
-from ..data import Split, load_secondary, table_hash
+from ..data import Split, load_logp, load_secondary, table_hash
 from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, Kernel, influence_kernel, influence_scores
@@ -123,6 +123,12 @@ def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.Da
     return load_secondary(path).head(settings.data.limit)
 
 
+def further_candidates(settings: Settings, secondary: pd.DataFrame) -> pd.DataFrame:
+    """Molecules that no model was trained on: those of ``logp.csv`` that are not in the secondary set."""
+    others = load_logp()
+    return others[~others["smiles"].isin(secondary["smiles"])].head(settings.data.limit).reset_index(drop=True)
+
+
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
     """The training split, followed by molecules chosen from a secondary set."""
     parts = [table[["smiles", "label"]] for table in (pipeline.tables(settings).train, chosen)]
@@ -160,11 +166,13 @@ def influence(
     start = pipeline.after_mlm(settings, train, early_stopping=False)
     # The scores on disk are numbered from 0.
     scored_table = (secondary if candidates is None else candidates).reset_index(drop=True)
+    # The direction is the same for all candidates, and is what costs.
+    solved = None if candidates is None else influence(settings, secondary, target, parameters).direction
 
     def compute(folder: Path, given: Settings) -> dict:
         parts = train, getattr(pipeline.tables(given), target), scored_table
         pooled = [pooled_vectors(start, table) for table in parts] if parameters == "head" else None
-        scored = influence_scores(start.model, *parts, given, parameters, target, pooled)
+        scored = influence_scores(start.model, *parts, given, parameters, target, pooled, solved)
         return _write_influence(scored, folder)
 
     key = {"train": table_hash(train), "candidates": table_hash(scored_table)}

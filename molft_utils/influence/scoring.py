@@ -136,6 +136,7 @@ def influence_scores(
     parameters: str = "all",
     target_name: str = "validation",
     pooled: Sequence[np.ndarray] | None = None,
+    solved: InverseHVP | None = None,
 ) -> InfluenceResult:
     """Score candidate molecules: by how much would adding each lower the loss on the target table?
 
@@ -159,6 +160,8 @@ def influence_scores(
     pooled
         For the head: the pooled vectors (:func:`~molft_utils.training.embed`) of train, target and candidates, where
         they are known already.
+    solved
+        The direction, where the same model, training table and target have given it already.
 
     Notes
     -----
@@ -177,11 +180,13 @@ def influence_scores(
     loss, params, batches, rows = _problem(model, tables, size, parameters, pooled)
     train_batches, target_batches, candidate_batches = batches
     v = gradient(loss, params, target_batches)
-    solution = _solve(loss, params, train_batches, v, settings)
+    solution = _solve(loss, params, train_batches, v, settings) if solved is None else solved
+    # One from disk lies on the CPU, in alphabetical order.
+    direction = {name: solution.direction[name].to(part) for name, part in v.items()}
     with torch.no_grad():
         losses = torch.cat([loss(params, batch) for batch in candidate_batches])
     columns = {
-        "score": scores(loss, params, candidate_batches, solution.direction),
+        "score": scores(loss, params, candidate_batches, direction),
         "dot_product": scores(loss, params, candidate_batches, v),
         "loss": losses,
     }

@@ -2,7 +2,8 @@
 
 ``data/results/lds.csv`` has one row for each score, damping and seed of the scored model. All are graded on the
 validation and on the test molecules; the damping that is best on the *validation* molecules is the kernel's
-(``selection.KERNEL_DAMPING``). ``data/results/influence.csv`` has one row a seed: LiSSA against the kernel, at LiSSA's
+(``selection.KERNEL_DAMPING``). The Hessian has no kernel: LiSSA solves for one query at a time, and some test molecules
+of one model must do. ``data/results/influence.csv`` has one row a seed: LiSSA against the kernel, at LiSSA's
 damping, and how well each of ``FINDERS`` finds the wrong labels. ``make results`` makes both.
 """
 
@@ -10,20 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel
 
 from ..data import table_hash
-from ..evaluation import BANK, auroc, lds, load_bank, records
+from ..evaluation import BANK, LDS, Bank, auroc, lds, load_bank, records
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
-from ..influence import InfluenceResult, Kernel
+from ..influence import InfluenceResult, Kernel, gradient, lissa, molecule_loss, scores, trained_parameters
 from ..profiles import Settings, settings
 from ..shapley import rank_correlation
+from ..training import molecule_batches
 
 #: Shares of the largest eigenvalue.
 DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
 #: Buckets of the kernel's sketch; four times as many as in the notebook.
 SKETCH = 65_536
+
+#: The Hessian's damping (a smaller one meets its negative eigenvalues), LiSSA's products for it, and its queries.
+HESSIAN_DAMPING, HESSIAN_DEPTH, HESSIAN_QUERIES = 0.25, 50, 40
 
 #: What might find the wrong labels -> a number for each secondary molecule, high where it is suspicious.
 FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -43,8 +49,8 @@ def run_study(seed: int) -> None:
     if records.is_recorded("influence", {"seed": seed}, inputs):
         return
     kernel, n_validation = _kernel(cfg)
-    for name, damping, scores in _scored(kernel, seed):
-        row = _graded(scores[:n_validation], scores[n_validation:])
+    for name, damping, found in _scored(kernel, seed):
+        row = _graded(found[:n_validation], found[n_validation:])
         key = {"score": name, "damping": damping, "seed": seed}
         records.add("lds", key, {**row, "commit": commit()}, inputs)
     lissa = selection.influence(cfg, selection.secondary_table(cfg))
@@ -61,9 +67,39 @@ def run_ensemble(seeds: Sequence[int]) -> None:
     if records.is_recorded("lds", key, inputs):
         return
     kernels = [_kernel(cfg.replace(seed=seed)) for seed in seeds]
-    scores = np.mean([kernel.scores(damping * kernel.largest_eigenvalue) for kernel, _ in kernels], axis=0)
-    row = _graded(*np.split(scores, [kernels[0][1]]))
+    mean = np.mean([kernel.scores(damping * kernel.largest_eigenvalue) for kernel, _ in kernels], axis=0)
+    row = _graded(*np.split(mean, [kernels[0][1]]))
     records.add("lds", key, {**row, "commit": commit()}, inputs)
+
+
+def run_hessian(seed: int) -> None:
+    """The Hessian's scores for some test molecules, by the model of one seed."""
+    cfg = settings("class", seed=seed)
+    inputs = {**_inputs(cfg), "depth": HESSIAN_DEPTH, "queries": HESSIAN_QUERIES}
+    key = {"score": "Hessian", "damping": HESSIAN_DAMPING, "seed": seed}
+    if records.is_recorded("lds", key, inputs):
+        return
+    train, bank = selection.with_secondary(cfg, selection.secondary_table(cfg)), load_bank("test")
+    fit = pipeline.after_mlm(cfg, train, early_stopping=False)
+    asked = np.linspace(0, len(bank.labels) - 1, HESSIAN_QUERIES).round().astype(int)
+    found = _hessian_scores(fit.model, train, pipeline.tables(cfg).test.iloc[asked], cfg.influence.batch_size)
+    part = Bank(bank.members, bank.predictions[:, :, asked], bank.labels[asked])
+    row = {"validation": np.nan, **_on_test(lds(found, part)), "commit": commit()}
+    records.add("lds", key, row, inputs)
+
+
+def _hessian_scores(model: PreTrainedModel, train: pd.DataFrame, queries: pd.DataFrame, batch_size: int) -> np.ndarray:
+    """Scores [n_queries, n_train]; scale and damping are those that the first query has found."""
+    loss, params = molecule_loss(model), trained_parameters(model)
+    batches, rows = molecule_batches(model, train, batch_size)
+    options: dict = {"damping": HESSIAN_DAMPING, "relative": True}
+    found = []
+    for i in range(len(queries)):
+        v = gradient(loss, params, molecule_batches(model, queries.iloc[[i]], 1)[0])
+        solved = lissa(loss, params, batches, v, **options, depth=HESSIAN_DEPTH, curvature="hessian")
+        options = {"damping": solved.damping, "scale": solved.scale}
+        found.append(scores(loss, params, batches, solved.direction).numpy()[np.argsort(rows)])
+    return np.stack(found)
 
 
 def _inputs(cfg: Settings) -> dict:
@@ -95,13 +131,12 @@ def _scored(kernel: Kernel, seed: int) -> Iterator[tuple[str, float, np.ndarray]
 def _graded(on_validation: np.ndarray, on_test: np.ndarray) -> dict:
     """LDS of scores for the validation and the test molecules."""
     test = lds(on_test, load_bank("test"))
-    return {
-        "validation": lds(on_validation, load_bank("validation")).value,
-        "test": test.value,
-        "low": test.interval[0],
-        "high": test.interval[1],
-        "ceiling": test.ceiling,
-    }
+    return {"validation": lds(on_validation, load_bank("validation")).value, **_on_test(test)}
+
+
+def _on_test(found: LDS) -> dict:
+    low, high = found.interval
+    return {"test": found.value, "low": low, "high": high, "ceiling": found.ceiling, "n_queries": len(found.per_query)}
 
 
 def _solver_and_finders(cfg: Settings, kernel: Kernel, lissa: InfluenceResult, n_validation: int) -> dict:

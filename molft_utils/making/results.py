@@ -16,7 +16,7 @@ from ..evaluation import records
 from ..experiments import commit, graded, grid, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
-from .influence_study import run_ensemble, run_study
+from .influence_study import run_ensemble, run_hessian, run_study
 from .label_study import MODELS, SIZES, run_labels
 from .random_weights import random_mini
 
@@ -138,6 +138,7 @@ def main() -> None:
     if "influence" in args.tables:
         Parallel(n_jobs=args.jobs)(delayed(run_study)(seed) for seed in args.seeds)
         run_ensemble(args.seeds)
+        run_hessian(args.seeds[0])
     if "labels" in args.tables:
         runs = [(model, n, seed) for seed in args.seeds for n in SIZES for model in args.variants or MODELS]
         Parallel(n_jobs=args.jobs)(delayed(run_labels)(*run) for run in runs)

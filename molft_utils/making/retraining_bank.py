@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from ..data import load_logp, table_hash
+from ..data import table_hash
 from ..evaluation import BANK, GROUPS, data_hashes
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, write_atomically
@@ -74,8 +74,7 @@ def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int =
     From group to group the share of ionisable molecules, whose logP is no logD, rises from none to all.
     """
     secondary = selection.secondary_table(cfg)
-    pool = load_logp()
-    pool = pool[~pool["smiles"].isin(secondary["smiles"])].reset_index(drop=True)
+    pool = selection.further_candidates(cfg.replace(limit=None), secondary)
     members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)
     rng = np.random.default_rng(SUBSETS_SEED)
     for row, share in zip(members[n_without:], np.linspace(0, 1, n_groups), strict=True):

@@ -24,7 +24,6 @@ __all__ = [
     "new_figure",
     "predicted_against_measured",
     "removal",
-    "score_histogram",
     "show",
     "stability",
     "table3",
@@ -148,27 +147,6 @@ def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
     axes.legend()
     ends = "; ".join(f"{label} {history['residual'].iloc[-1]:.3f}" for label, history in histories.items())
     show(figure, name, f"Relative residual against Hessian products; at the end: {ends}.")
-
-
-@look()
-def score_histogram(table: pd.DataFrame, name: str) -> None:
-    """Histogram of influence scores, right and wrong labels (column ``corrupted``) apart."""
-    figure, (axes,) = new_figure()
-    groups = [table.loc[table["corrupted"] == wrong, "score"] for wrong in (False, True)]
-    low, high = table["score"].quantile([0.01, 0.99])
-    bins = np.linspace(low, high, 25)
-    colours = [COLOURS["train"], COLOURS["validation"]]
-    for group, colour, label in zip(groups, colours, ("right label", "wrong label"), strict=True):
-        axes.hist(group.clip(low, high), bins, color=colour, label=label, density=True, histtype="step", lw=2)
-    axes.axvline(0, color="black", lw=1)
-    axes.set(
-        xlabel="score / squared standard deviations (harmful < 0 < helpful)\noutermost bins hold all beyond",
-        ylabel="density",
-        title="Scores of the secondary set",
-    )
-    axes.legend(loc="upper right")
-    middle = [f"{group.median():+.2f}" for group in groups]
-    show(figure, name, f"Histogram of scores; median of right labels {middle[0]}, of wrong labels {middle[1]}.")
 
 
 @look()

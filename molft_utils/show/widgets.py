@@ -1,10 +1,7 @@
 """Sliders and menus, each with a static picture beneath it, so that the page reads without a kernel."""
 
-from collections.abc import Mapping
-
 import ipywidgets
 import numpy as np
-import pandas as pd
 from IPython.display import display
 from transformers import PreTrainedModel
 
@@ -71,40 +68,3 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
     axes.set_title("One token hidden at a time: how sure is the model of the right one?")
     chosen = ", ".join(f"{token} {chance:.2f}" for token, chance in zip(tokens, chances, strict=True))
     plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {chosen}.")
-
-
-@plots.look()
-def damping_slider(tables: Mapping[float, pd.DataFrame], name: str) -> None:
-    """Show how the ranking of candidates depends on the damping: a slider, and all values at once as a picture.
-
-    Parameters
-    ----------
-    tables
-        Damping -> scored candidates (``smiles``, ``score``, ``dot_product``), from the largest damping to the smallest.
-    """
-    dampings, first = list(tables), next(iter(tables.values()))
-    ranks = pd.DataFrame({damping: table["score"] for damping, table in tables.items()}).rank()
-    with_product = [ranks[damping].corr(first["dot_product"].rank()) for damping in dampings]
-    helpful = [int((table["score"] > 0).sum()) for table in tables.values()]
-
-    def describe(damping: float) -> None:
-        i = dampings.index(damping)
-        print(
-            f"damping {damping:g}: {helpful[i]} helpful, rank correlation with v · g {with_product[i]:.2f}; the best:"
-        )
-        display(tables[damping][["smiles", "label", "score"]].head(5).round(3))
-
-    slider = ipywidgets.SelectionSlider(options=dampings, value=dampings[1], description="damping")
-    display(ipywidgets.interactive(describe, damping=slider))
-    figure, (left, right) = plots.new_figure(8.4, 3.4, columns=2)
-    left.semilogx(dampings, with_product, "o-", color=plots.COLOURS["train"])
-    left.set(
-        xlabel="damping",
-        ylabel="rank correlation",
-        title="Ranking by score and by v · g",
-        ylim=(min(0, *with_product), 1.05),
-    )
-    right.semilogx(dampings, helpful, "o-", color=plots.COLOURS["train"])
-    right.set(xlabel="damping", ylabel="molecules", title=f"Called helpful, of {len(first)}", ylim=(0, len(first)))
-    values = "; ".join(f"{d:g}: {c:.2f}, {h} helpful" for d, c, h in zip(dampings, with_product, helpful, strict=True))
-    plots.show(figure, name, f"Rank correlation of scores with the gradient product against the damping. {values}.")

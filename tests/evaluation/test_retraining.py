@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
 
 from molft_utils import DataError
-from molft_utils.evaluation import BANK, Bank, ceiling, lds, load_bank
+from molft_utils.evaluation import BANK, GROUPS, Bank, ceiling, group_gains, lds, load_bank
 from molft_utils.files import data_file
 
 N, P, N_QUERIES, DAMPING = 120, 6, 30, 0.1
@@ -113,3 +113,20 @@ def test_a_bank_of_other_data_is_refused(tmp_path):
         load_bank(path=tmp_path / "other.safetensors")
     with pytest.raises(DataError, match="choose 'test' or 'validation'"):
         load_bank("train")
+
+
+def test_gains_are_told_from_the_models_without_a_group():
+    members = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1]], dtype=bool)
+    sizes = np.array([[1.0, 3.0], [2.0, 2.0], [1.0, 1.0], [3.0, 3.0]])  # mean loss by subset and seed
+    bank = Bank(members, np.sqrt(sizes)[:, :, None] * np.array([1.0, -1.0]), np.zeros(2))
+    found, gains, noise = group_gains(bank)
+    assert np.array_equal(found, members[2:]) and gains == pytest.approx([1, -1])  # the first group helps
+    assert noise == pytest.approx(np.std([1, 3, 2, 2], ddof=1) * np.sqrt(1 / 2 + 1 / 4))
+    with pytest.raises(DataError, match="trained without a group"):
+        group_gains(Bank(members[2:], bank.predictions[2:], bank.labels))
+
+
+def test_the_bank_of_groups_goes_from_neutral_to_ionisable():
+    members, gains, noise = group_gains(load_bank("validation", data_file(GROUPS)))
+    assert members.shape == (30, 2078) and (members.sum(axis=1) == 100).all()
+    assert len(gains) == 30 and 0 < noise < 0.1 and np.abs(gains).max() < 0.3
