@@ -75,7 +75,7 @@ class LDS:
         return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
 
 
-def load_bank(queries: str = "test", path: str | Path | None = None, limit: int | None = None) -> Bank:
+def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None = None) -> Bank:
     """The bank of models retrained on random halves, with the predictions for one split.
 
     Parameters
@@ -83,7 +83,7 @@ def load_bank(queries: str = "test", path: str | Path | None = None, limit: int 
     queries : {"test", "validation"}
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
-        Another bank than that of halves; a file of ``data/`` (``GROUPS``) or any path.
+        Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
     limit
         Only the first molecules of the training split, of the secondary set and of the queries, as the setting of that
         name has it (for tests).
@@ -95,7 +95,7 @@ def load_bank(queries: str = "test", path: str | Path | None = None, limit: int 
     """
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
-    with safe_open(data_file(BANK) if path is None else path, framework="numpy") as file:
+    with safe_open(path if Path(path).is_absolute() else data_file(str(path)), framework="numpy") as file:
         metadata = {name: json.loads(value) for name, value in file.metadata().items()}
         _require_same_data(metadata["data"])
         found = {name: file.get_tensor(name) for name in ("members", f"{queries}_predictions", f"{queries}_labels")}
@@ -114,7 +114,7 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
     Parameters
     ----------
     bank
-        ``load_bank(path=GROUPS)``: subsets that are groups, and some that add nothing.
+        ``load_bank(queries, GROUPS)``: subsets that are groups, and some that add nothing.
 
     Returns
     -------

@@ -127,6 +127,6 @@ def test_gains_are_told_from_the_models_without_a_group():
 
 
 def test_the_bank_of_groups_goes_from_neutral_to_ionisable():
-    members, gains, noise = group_gains(load_bank("validation", data_file(GROUPS)))
+    members, gains, noise = group_gains(load_bank("validation", GROUPS))
     assert members.shape == (30, 2078) and (members.sum(axis=1) == 100).all()
     assert len(gains) == 30 and 0 < noise < 0.1 and np.abs(gains).max() < 0.3
