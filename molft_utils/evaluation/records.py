@@ -197,6 +197,54 @@ def record_labels() -> pd.DataFrame:
     """
     groups = read("labels").groupby(["model", "labels"], sort=False)["rmse"]
     table = groups.agg(seeds="size", mean="mean", sd="std").reset_index()
+    return _with_t_interval(table)
+
+
+def record_selection() -> pd.DataFrame:
+    """When selection pays, on record: one row for each kind of error, share of wrong labels, and rule.
+
+    Returns
+    -------
+    DataFrame
+        ``kind``, ``share``, ``rule``, number of ``seeds``, the ``mean`` test RMSE over seeds in logD (nan where no
+        model was trained), its 95 % t interval ``low`` to ``high``, and the means of ``auroc`` and ``precision``. The
+        seeds draw the trusted molecules and the errors, too.
+
+    Raises
+    ------
+    DataError
+        If the table was never made.
+    """
+    groups = read("selection").groupby(["kind", "share", "rule"], sort=False)
+    table = groups.agg(
+        seeds=("seed", "size"), mean=("rmse", "mean"), sd=("rmse", "std"), auroc=("auroc", "mean"),
+        precision=("precision", "mean"),
+    ).reset_index()  # fmt: skip
+    return _with_t_interval(table)
+
+
+def record_selection_difference(kind: str, share: float, a: str, b: str) -> Difference:
+    """Test RMSE after rule a minus after rule b (logD): the mean over seeds, with its 95 % t interval.
+
+    A seed is paired with itself: both rules saw the same pool.
+
+    Raises
+    ------
+    DataError
+        If fewer than two seeds have both rules.
+    """
+    rows = read("selection")
+    rows = rows[(rows["kind"] == kind) & (rows["share"] == share)].pivot(index="seed", columns="rule", values="rmse")
+    both = rows.reindex(columns=[a, b]).dropna()
+    gaps = both[a] - both[b]
+    if len(gaps) < 2:
+        raise DataError(f"{a!r} and {b!r} have {len(gaps)} seeds in common for {kind}, {share}; two are needed")
+    low, high = scipy.stats.t.interval(0.95, len(gaps) - 1, gaps.mean(), scipy.stats.sem(gaps))
+    return Difference(float(gaps.mean()), (float(low), float(high)))
+
+
+def _with_t_interval(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns ``low`` and ``high`` in place of ``sd``: a 95 % t interval over ``seeds`` around ``mean``."""
     reach = scipy.stats.t.ppf(0.975, table["seeds"] - 1) * table["sd"] / table["seeds"] ** 0.5
     return table.assign(low=table["mean"] - reach, high=table["mean"] + reach).drop(columns="sd")
 

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 
 from ..evaluation import Difference
 from .figure import COLOURS, draw_molecules, look, new_figure, show
@@ -23,7 +24,9 @@ __all__ = [
     "look",
     "new_figure",
     "predicted_against_measured",
+    "ranked",
     "removal",
+    "selection_curves",
     "show",
     "stability",
     "table3",
@@ -323,3 +326,77 @@ def attribution(table: pd.DataFrame, ceiling: float, name: str, title: str) -> N
     figure.legend(loc="outside lower center")
     said = "; ".join(f"{score} {value:.3f}" for score, value in table["LDS"].items())
     show(figure, name, f"{title}. LDS: {said}; other seeds {ceiling:.3f}.")
+
+
+@look()
+def ranked(values: np.ndarray, marked: np.ndarray, name: str, title: str) -> None:
+    """Molecules from the lowest value to the highest, the marked ones in colour; beneath, how many of these are found.
+
+    Parameters
+    ----------
+    values [n]
+        Low where a molecule should be dropped.
+    marked : bool [n]
+        Whose label is wrong.
+    """
+    in_order = marked[np.argsort(values, kind="stable")]
+    found, n_wrong = np.cumsum(in_order), int(marked.sum())
+    places = np.arange(1, len(values) + 1)
+    figure = Figure(figsize=(7.2, 4.4))
+    strip, curve = figure.subplots(2, 1, sharex=True, height_ratios=(1, 4))
+    for wrong, colour in ((False, COLOURS["other"]), (True, COLOURS["validation"])):
+        strip.vlines(places[in_order == wrong], 0, 1, color=colour, lw=0.6, alpha=1.0 if wrong else 0.3)
+    strip.set(yticks=[], title=title)
+    strip.spines["left"].set_visible(False)
+    curve.plot(places, found, color=COLOURS["validation"], lw=2, label="found")
+    curve.plot(places, np.minimum(places, n_wrong), color="black", lw=1, label="oracle")
+    curve.plot(places, places * n_wrong / len(values), color="black", lw=1, ls=":", label="by chance")
+    curve.axvline(n_wrong, color=COLOURS["other"], lw=1)
+    curve.set(xlabel="molecules, the lowest value first", ylabel="wrong labels among them", ylim=(0, None))
+    curve.legend(loc="lower right")
+    by_chance = n_wrong**2 / len(values)
+    show(
+        figure,
+        name,
+        f"{title}. Of the {n_wrong} lowest values {found[n_wrong - 1] if n_wrong else 0} have wrong labels, by chance "
+        f"{by_chance:.0f}.",
+    )
+
+
+#: The edges of what a rule can do, in black and grey; the rules between them have the colours.
+_EDGES = {
+    "keep all": dict(fmt="s-", color="black"),
+    "oracle": dict(fmt="s--", color="black"),
+    "trusted only": dict(fmt="s:", color=COLOURS["other"]),
+}
+
+
+@look()
+def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name: str, title: str) -> None:
+    """Test RMSE (logD) against the share of wrong labels, a line with 95 % intervals for each rule.
+
+    Parameters
+    ----------
+    table
+        As :func:`~molft_utils.evaluation.record_selection` gives it.
+    kind
+        The kind of error.
+    rules
+        From the first to the last of the legend. Where no label is wrong, each of them keeps all.
+    """
+    rows = table[table["kind"] == kind]
+    clean = rows[(rows["share"] == 0) & (rows["rule"] == "keep all")]
+    figure, (axes,) = new_figure(8.4, 4.6)
+    markers, said = itertools.cycle("o^Dv*P"), []
+    for place, rule in enumerate(rules):
+        own = rows[rows["rule"] == rule]
+        own = (own if (own["share"] == 0).any() else pd.concat([clean, own])).sort_values("share")
+        shifted = 100 * own["share"] + 0.4 * (place - len(rules) / 2)  # so that the intervals lie side by side
+        reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
+        look_of_rule = _EDGES.get(rule) or dict(fmt=next(markers) + "-")
+        axes.errorbar(shifted, own["mean"], yerr=reach, capsize=2, lw=1.8, label=rule, **look_of_rule)
+        said.append(f"{rule} {own['mean'].iloc[-1]:.2f}")
+    axes.set(xlabel="wrong labels in the pool / %", ylabel="test RMSE / logD", title=title)
+    axes.set_xticks(sorted(100 * rows["share"].unique()))
+    figure.legend(loc="outside right upper")
+    show(figure, name, f"{title}. With {100 * rows['share'].max():.0f} % wrong: {'; '.join(said)}.")

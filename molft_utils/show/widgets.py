@@ -1,7 +1,11 @@
 """Sliders and menus, each with a static picture beneath it, so that the page reads without a kernel."""
 
+import itertools
+from collections.abc import Sequence
+
 import ipywidgets
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from transformers import PreTrainedModel
 
@@ -68,3 +72,36 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
     axes.set_title("One token hidden at a time: how sure is the model of the right one?")
     chosen = ", ".join(f"{token} {chance:.2f}" for token, chance in zip(tokens, chances, strict=True))
     plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {chosen}.")
+
+
+@plots.look()
+def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: Sequence[str], name: str) -> None:
+    """Walk through the orders of a small game: a slider over the orders, and the values so far as a picture.
+
+    Parameters
+    ----------
+    paths : np.ndarray [n_orders, m + 1]
+        Utilities along each order, from that of nobody on.
+    orders : np.ndarray [n_orders, m]
+        The players in the order of joining.
+    players
+        Their names.
+    """
+    marginals = np.zeros(orders.shape)
+    np.put_along_axis(marginals, orders, np.diff(paths, axis=1), axis=1)
+    so_far = np.cumsum(marginals, axis=0) / np.arange(1, len(orders) + 1)[:, None]
+
+    def describe(order: int) -> None:
+        print(f"order {order}: " + ", then ".join(players[p] for p in orders[order - 1]))
+        rows = {"adds here": marginals[order - 1], "mean so far": so_far[order - 1]}
+        display(pd.DataFrame(rows, index=list(players)).round(3))
+
+    slider = ipywidgets.IntSlider(1, min=1, max=len(orders), description="order", continuous_update=False)
+    display(ipywidgets.interactive(describe, order=slider))
+    figure, (axes,) = plots.new_figure()
+    for player, line, style in zip(players, so_far.T, itertools.cycle(("-", "--", "-.", ":")), strict=False):
+        axes.plot(range(1, len(orders) + 1), line, style, lw=2, label=player)
+    axes.set(xlabel="orders so far", ylabel="mean contribution", title="Values as the orders come in")
+    figure.legend(loc="outside right upper")
+    ends = ", ".join(f"{player} {value:+.2f}" for player, value in zip(players, so_far[-1], strict=True))
+    plots.show(figure, name, f"Mean contribution of each player against the number of orders; at the end {ends}.")
