@@ -138,3 +138,34 @@ def test_senseless_parameters_are_refused(problem):
         leave_one_out(*data, alpha=0)
     with pytest.raises(DataError, match="in every bootstrap sample"):
         out_of_bag(*data[:2], n_models=1)
+
+
+@pytest.mark.parametrize("kind", ["banzhaf", "beta", "leave-one-out"])
+def test_agrees_with_pydvl(problem, kind):
+    valuation = pytest.importorskip(
+        "pydvl.valuation",
+        reason="pyDVL is absent: pip install cvxpy pyDeprecate more-itertools, pip install --no-deps pydvl",
+        exc_type=ImportError,
+    )
+    data = problem(6, d=3, q=20)
+    X, y, X_val, y_val = data
+    train, test = (valuation.Dataset(a, b, np.arange(a.shape[1]), None) for a, b in ((X, y), (X_val, y_val)))
+    default = -float(np.mean((y_val - y.mean()) ** 2))
+    scorer = valuation.SupervisedScorer(
+        lambda model, x, labels: -float(np.mean((model.predict(x) - labels) ** 2)), test, default, (-np.inf, 0)
+    )
+    utility, every = valuation.ModelUtility(Ridge(alpha=1.0), scorer), valuation.DeterministicUniformSampler()
+    done = valuation.NoStopping()
+    theirs, ours = {
+        "banzhaf": lambda: (
+            valuation.BanzhafValuation(utility, every, done, progress=False),
+            banzhaf_values(*data, n_permutations=None),
+        ),
+        "beta": lambda: (
+            valuation.BetaShapleyValuation(utility, every, done, 2, 5, progress=False),
+            beta_values(*data, 2, 5, n_permutations=None),
+        ),
+        "leave-one-out": lambda: (valuation.LOOValuation(utility, progress=False), leave_one_out(*data)),
+    }[kind]()
+    found = theirs.fit(train).result
+    np.testing.assert_allclose(ours, found.values[np.argsort(found.indices)], atol=1e-9)
