@@ -16,6 +16,7 @@ from ..evaluation import records
 from ..experiments import commit, graded, grid, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
+from . import selection_study
 from .influence_study import run_ensemble, run_hessian, run_study
 from .label_study import MODELS, SIZES, run_labels
 from .random_weights import random_mini
@@ -87,7 +88,8 @@ def selected(rule: str, target: str = "validation", method: str = "full") -> Var
 
     leak = ", scored on the test labels: a leak" if target == "test" else ""
     by = "" if method == "full" else f", by {method}"
-    return Variant(f"train + secondary ({rule}{leak}){by}", class_settings, fit, inputs)
+    name = rule if rule == "train alone" else f"train + secondary ({rule}{leak})"
+    return Variant(name + by, class_settings, fit, inputs)
 
 
 TABLE2 = {rule: selected(rule) for rule in selection.ADDING} | {
@@ -120,7 +122,7 @@ def run_row(table: str, name: str, seed: int) -> None:
 def main() -> None:
     """Make the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    others = ["influence", "labels"]
+    others = ["influence", "labels", "selection"]
     parser.add_argument("--tables", nargs="+", default=[*TABLES, *others], choices=[*TABLES, *others])
     parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
@@ -142,6 +144,8 @@ def main() -> None:
     if "labels" in args.tables:
         runs = [(model, n, seed) for seed in args.seeds for n in SIZES for model in args.variants or MODELS]
         Parallel(n_jobs=args.jobs)(delayed(run_labels)(*run) for run in runs)
+    if "selection" in args.tables:
+        selection_study.run_study(args.jobs)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ and the trusted molecules alone for as many steps as the others. One row for eac
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -103,20 +103,25 @@ def _with_as_many_steps(cfg: Settings, molecules: doubtful.Doubtful) -> Settings
     return cfg.replace(epochs=round(cfg.regression.epochs * times))
 
 
+def run_study(n_jobs: int, kinds: Sequence[str] | None = None) -> None:
+    """Compute the pools of ``PLAN`` that are not on record, some at a time; ``kinds`` picks kinds of error."""
+    pools = [
+        (kind, share, seed)
+        for kind, shares, seeds in PLAN
+        if not kinds or kind in kinds
+        for seed in seeds
+        for share in shares
+    ]
+    Parallel(n_jobs=n_jobs)(delayed(run_pool)(*pool) for pool in pools)
+
+
 def main() -> None:
     """Make the table from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="pools at a time, one thread each")
     parser.add_argument("--kinds", nargs="+", help="only these kinds of error")
     args = parser.parse_args()
-    pools = [
-        (kind, share, seed)
-        for kind, shares, seeds in PLAN
-        if not args.kinds or kind in args.kinds
-        for share in shares
-        for seed in seeds
-    ]
-    Parallel(n_jobs=args.jobs)(delayed(run_pool)(*pool) for pool in pools)
+    run_study(args.jobs, args.kinds)
 
 
 if __name__ == "__main__":
