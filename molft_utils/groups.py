@@ -129,10 +129,11 @@ class Peft:
     prefix: ClassVar[str] = ""
     bitfit_learning_rate: float = 1e-2
     lora_learning_rate: float = 1e-2
+    lora_all_learning_rate: float = 1e-2
     ia3_learning_rate: float = 3e-2
 
     def __post_init__(self) -> None:
-        _require_positive(self, "bitfit_learning_rate", "lora_learning_rate", "ia3_learning_rate")
+        _require_positive(self, *(field.name for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True)

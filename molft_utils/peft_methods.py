@@ -6,6 +6,7 @@ method   what trains besides the head                                           
 full     everything
 bitfit   the encoder's biases                                                              Ben-Zaken et al. 2022
 lora     W + (alpha / r) B A on query and value, A [r, in] and B [out, r], B = 0 at first  Hu et al. 2022
+lora-all the same on all six linear layers of an encoder layer                             Schulman et al. 2025
 ia3      a factor for each key, value and inner feed-forward activation, 1 at first        Liu et al. 2022
 ======== ================================================================================ =========================
 """
@@ -23,11 +24,14 @@ from transformers import PreTrainedModel
 
 from .errors import MolftError, SettingsError
 from .molformer import FeatureMap, MolformerConfig
-from .profiles import METHODS, Settings
+from .profiles import EVERY_METHOD, Settings
 
 #: peft matches these patterns against a module's whole name: "output.dense" alone would match in the attention as well.
 LORA_TARGETS = r".*\.attention\.self\.(query|value)"
 FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
+LORA_ALL_TARGETS = (
+    r".*\.layer\.\d+\.(attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense)"
+)
 IA3_TARGETS = rf"(.*\.attention\.self\.(key|value))|({FEED_FORWARD})"
 
 HEAD = "classifier"
@@ -43,7 +47,7 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> Pre
     ----------
     model
         A plain regression model.
-    method : {"full", "bitfit", "lora", "ia3"}
+    method : {"full", "bitfit", "lora", "ia3", "lora-all"}
     settings
         The group lora is read.
 
@@ -54,8 +58,8 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> Pre
     MolftError
         If the installed torchao is too old for peft (as on Colab); the message names the remedy.
     """
-    if method not in METHODS:
-        raise SettingsError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    if method not in EVERY_METHOD:
+        raise SettingsError(f"unknown method {method!r}; choose one of {', '.join(EVERY_METHOD)}")
     if method == "full":
         return model
     if method == "bitfit":
@@ -81,7 +85,7 @@ def _config(model: PreTrainedModel, method: str, settings: Settings) -> LoraConf
         r=settings.lora.rank,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
-        target_modules=LORA_TARGETS,
+        target_modules=LORA_TARGETS if method == "lora" else LORA_ALL_TARGETS,
         modules_to_save=head,
     )
 
@@ -98,7 +102,8 @@ def expected_parameters(config: MolformerConfig, method: str, settings: Settings
 
     D is the hidden size, I the inner size of the feed-forward, N the number of layers; the head has D + 1 parameters.
     BitFit trains N (7 D + I) + D: the biases of query, key, value, two outputs and two LayerNorms, of the inner layer,
-    and of the last LayerNorm. LoRA trains N * 2 * r * 2 D, and (IA)^3 N (2 D + I).
+    and of the last LayerNorm. LoRA trains N * 2 * r * 2 D, on all linear layers N r (4 * 2 D + 2 (D + I)), and (IA)^3
+    N (2 D + I).
     """
     d, inner, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     layer = 4 * (d * d + d) + (d * inner + inner) + (inner * d + d) + 4 * d
@@ -106,6 +111,7 @@ def expected_parameters(config: MolformerConfig, method: str, settings: Settings
         "full": config.vocab_size * d + n * layer + 2 * d,
         "bitfit": n * (7 * d + inner) + d,
         "lora": n * 2 * settings.lora.rank * 2 * d,
+        "lora-all": n * settings.lora.rank * (4 * 2 * d + 2 * (d + inner)),
         "ia3": n * (2 * d + inner),
     }
     return encoder[method] + d + 1

@@ -26,8 +26,9 @@ from .errors import SettingsError
 from .files import NAMED
 from .groups import FLAT, GROUPS, Data, Influence, Lora, Mlm, Peft, Regression, Shapley, Training
 
-#: Fine-tuning methods (:mod:`molft_utils.peft_methods`).
+#: The report's fine-tuning methods (:mod:`molft_utils.peft_methods`), and all.
 METHODS = ("full", "bitfit", "lora", "ia3")
+EVERY_METHOD = (*METHODS, "lora-all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Settings:
 
     def of_method(self, method: str) -> "Settings":
         """The same, but the regression has the learning rate of a fine-tuning method."""
-        return self if method == "full" else self.replace(learning_rate=getattr(self.peft, f"{method}_learning_rate"))
+        if method == "full":
+            return self
+        return self.replace(learning_rate=getattr(self.peft, f"{method.replace('-', '_')}_learning_rate"))
 
     def only(self, *groups: str) -> "Settings":
         """The settings that a stage gets: the groups that it names. Reading any other group raises an error."""
@@ -99,6 +102,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         learning_rate=1e-7,
         bitfit_learning_rate=1e-7,
         lora_learning_rate=1e-7,
+        lora_all_learning_rate=1e-7,
         ia3_learning_rate=1e-7,
         batch_size=16,
         epochs=20,
@@ -116,6 +120,7 @@ PUBLISHED_SIZE = dict(
     learning_rate=3e-5,
     bitfit_learning_rate=4e-4,
     lora_learning_rate=3e-4,
+    lora_all_learning_rate=3e-4,
     ia3_learning_rate=1e-3,
     mlm_learning_rate=3e-5,
     mlm_epochs=5,

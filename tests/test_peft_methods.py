@@ -17,19 +17,20 @@ from molft_utils.peft_methods import (
     save_adapter,
     trainable,
 )
-from molft_utils.profiles import METHODS
+from molft_utils.profiles import EVERY_METHOD
 from molft_utils.training import finetune as finetune_function
 from molft_utils.training.trainer import Progress
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
-PEFT = ("lora", "ia3")
+PEFT = ("lora", "ia3", "lora-all")
 
 #: What should have a gradient, beside the head.
 TRAINS = {
     "full": lambda name: True,
     "bitfit": lambda name: name.endswith(".bias"),
     "lora": lambda name: "lora_" in name and ".key." not in name,
+    "lora-all": lambda name: "lora_" in name,
     "ia3": lambda name: "ia3_l" in name,
 }
 
@@ -47,7 +48,7 @@ def batch():
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_counts_equal_the_closed_form_for_mini_and_the_published_size(method, cfg):
     mini = apply_method(load_model("mini"), method, cfg)
     assert trainable(mini)[0] == expected_parameters(mini.config, method, cfg)
@@ -57,7 +58,7 @@ def test_counts_equal_the_closed_form_for_mini_and_the_published_size(method, cf
     assert trainable(published)[0] == expected_parameters(published.config, method, cfg)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_only_what_should_train_has_a_gradient(method, cfg):
     model = apply_method(load_model("mini"), method, cfg).train()
     model(**batch()).loss.backward()
@@ -79,7 +80,7 @@ def test_targets_are_the_intended_layers(cfg):
         m: {n for n, _ in apply_method(load_model("mini"), m, cfg).named_parameters() if "lora_" in n or "ia3_l" in n}
         for m in PEFT
     }
-    assert len(touched["lora"]) == 4 * 2 * 2 and len(touched["ia3"]) == 4 * 3
+    assert len(touched["lora"]) == 4 * 2 * 2 and len(touched["lora-all"]) == 4 * 6 * 2 and len(touched["ia3"]) == 4 * 3
     assert not any("attention.output" in name or "intermediate" in name for name in touched["ia3"])
     # The factor of the feed-forward is one for each inner activation: it acts on the input of the second layer.
     model = apply_method(load_model("mini"), "ia3", cfg)
@@ -91,7 +92,7 @@ def test_targets_are_the_intended_layers(cfg):
     assert shapes == {"attention.self.key": 128, "attention.self.value": 128, "output.dense": 256}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_METHOD)
 def test_trains_and_merges_to_the_same_predictions(method, cfg):
     model = apply_method(load_model("mini"), method, cfg)
     frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
@@ -165,7 +166,7 @@ def test_influence_scores_work_on_a_lora_model(cfg):
 
 def test_learning_rates_are_the_methods_own():
     assert settings("class").of_method("full").learning_rate == settings("class").learning_rate
-    assert {settings("report").of_method(m).learning_rate for m in METHODS} == {1e-7}
+    assert {settings("report").of_method(m).learning_rate for m in EVERY_METHOD} == {1e-7}
     assert settings("best").of_method("bitfit").learning_rate == 4e-4
 
 

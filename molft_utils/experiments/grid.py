@@ -19,7 +19,7 @@ from IPython.display import display
 from joblib import Parallel, delayed
 
 from ..errors import SettingsError
-from ..profiles import METHODS, Settings, settings
+from ..profiles import EVERY_METHOD, METHODS, Settings, settings
 from . import pipeline, selection, stages
 from .grading import Graded, graded
 
@@ -76,7 +76,7 @@ def run_grid(
         For an unknown selection or method.
     """
     _require_known(selections, SELECTIONS)
-    _require_known(methods, METHODS)
+    _require_known(methods, EVERY_METHOD)
     secondary = selection.secondary_table(settings) if secondary is None else secondary
     # A selection is made once, here, for all the cells that train on it.
     training_tables = {
@@ -142,7 +142,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     order = [name for name in SELECTIONS if name in set(table["selection"])]
     wide = table.pivot_table(index="selection", columns="method", values="rmse", aggfunc="mean")
     return (
-        wide.reindex(index=order, columns=[name for name in METHODS if name in wide])
+        wide.reindex(index=order, columns=[name for name in EVERY_METHOD if name in wide])
         .round(3)
         .rename_axis("test RMSE / logD")
     )

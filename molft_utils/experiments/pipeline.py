@@ -162,7 +162,7 @@ def after_mlm(
 
 def fit_kind(method: str) -> Kind:
     """The kind of stage that :func:`after_mlm` runs for a method."""
-    return LORA_AFTER_MLM if method == "lora" else AFTER_MLM
+    return LORA_AFTER_MLM if method.startswith("lora") else AFTER_MLM
 
 
 def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
