@@ -16,7 +16,7 @@ from ..evaluation import records
 from ..experiments import commit, graded, grid, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
-from . import selection_study
+from . import selection_study, sweep_study
 from .influence_study import run_ensemble, run_hessian, run_study
 from .label_study import MODELS, SIZES, run_labels
 from .random_weights import random_mini
@@ -122,7 +122,7 @@ def run_row(table: str, name: str, seed: int) -> None:
 def main() -> None:
     """Make the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    others = ["influence", "labels", "selection"]
+    others = ["influence", "labels", "selection", "sweep"]
     parser.add_argument("--tables", nargs="+", default=[*TABLES, *others], choices=[*TABLES, *others])
     parser.add_argument("--variants", nargs="+", help="only these lines of the tables")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
@@ -146,6 +146,8 @@ def main() -> None:
         Parallel(n_jobs=args.jobs)(delayed(run_labels)(*run) for run in runs)
     if "selection" in args.tables:
         selection_study.run_study(args.jobs)
+    if "sweep" in args.tables:
+        sweep_study.run_sweep(args.jobs)
 
 
 if __name__ == "__main__":
