@@ -17,7 +17,6 @@ from ..evaluation import records
 from ..experiments import commit, graded, inputs_of, pipeline
 from ..profiles import Settings, settings
 
-
 #: Learning rates, two a decade.
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
