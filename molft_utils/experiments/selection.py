@@ -104,10 +104,11 @@ def training_table(settings: Settings, secondary: pd.DataFrame, rule: str, targe
         If the rule is unknown.
     """
     seed = settings.training.seed
+    if rule not in {*ADDING, *REMOVING}:
+        raise DataError(f"unknown rule {rule!r}; choose one of {', '.join([*ADDING, *REMOVING])}")
     if rule in REMOVING:
         return REMOVING[rule](shapley(settings, secondary), seed)[["smiles", "label"]].reset_index(drop=True)
-    unscored = rule in UNSCORED or rule not in ADDING
-    table = secondary if unscored else influence(settings, secondary, target).table
+    table = secondary if rule in UNSCORED else influence(settings, secondary, target).table
     return with_secondary(settings, choose(table, rule, seed))
 
 
@@ -285,13 +286,6 @@ class ShapleyResult:
             f"{self.stopped}; the source model would drop {self.optimum}, {self.n_drop} are dropped; "
             f"{self.seconds:.0f} s"
         )
-
-
-def source_data(settings: Settings, secondary: pd.DataFrame) -> SourceData:
-    """Representations and labels, by the model that was trained on the training split and the whole secondary set."""
-    train = with_secondary(settings, secondary)
-    fit = pipeline.after_mlm(settings, train, early_stopping=False)
-    return source_of(fit, pipeline.tables(settings), train, settings.data.split_seed)
 
 
 def source_of(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
