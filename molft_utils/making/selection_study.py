@@ -26,9 +26,9 @@ TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random
 PLAN: list[tuple[str, tuple[float, ...], tuple[int, ...]]] = [
     ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (0, 1, 2)),
     (doubtful.MEASURED, (1.0,), (0, 1, 2)),
+    ("permuted", (0.2, 0.4), (0, 1, 2)),
     ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (3, 4)),
     (doubtful.MEASURED, (1.0,), (3, 4)),
-    ("permuted", (0.2, 0.4), (0, 1, 2)),
     ("lost sign", (0.2, 0.4), (0, 1, 2)),
 ]
 
