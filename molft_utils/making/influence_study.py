@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from ..data import table_hash
-from ..evaluation import BANK, LDS, Bank, auroc, lds, load_bank, records
+from ..evaluation import BANK, LDS, auroc, lds, load_bank, records
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, file_hash
 from ..influence import InfluenceResult, Kernel, gradient, lissa, molecule_loss, scores, trained_parameters
@@ -81,9 +81,8 @@ def run_hessian(seed: int) -> None:
         return
     train, bank = selection.with_secondary(cfg, selection.secondary_table(cfg)), load_bank("test")
     fit = pipeline.after_mlm(cfg, train, early_stopping=False)
-    asked = np.linspace(0, len(bank.labels) - 1, HESSIAN_QUERIES).round().astype(int)
+    asked, part = bank.some(HESSIAN_QUERIES)
     found = _hessian_scores(fit.model, train, pipeline.tables(cfg).test.iloc[asked], cfg.influence.batch_size)
-    part = Bank(bank.members, bank.predictions[:, :, asked], bank.labels[asked])
     row = {"validation": np.nan, **_on_test(lds(found, part)), "commit": commit()}
     records.add("lds", key, row, inputs)
 

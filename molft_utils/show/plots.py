@@ -363,6 +363,9 @@ def ranked(values: np.ndarray, marked: np.ndarray, name: str, title: str) -> Non
     )
 
 
+#: Colours of six rules, from the same palette as the others.
+_RULES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+
 #: The edges of what a rule can do, in black and grey; the rules between them have the colours.
 _EDGES = {
     "keep all": dict(fmt="s-", color="black"),
@@ -387,14 +390,18 @@ def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name:
     rows = table[table["kind"] == kind]
     clean = rows[(rows["share"] == 0) & (rows["rule"] == "keep all")]
     figure, (axes,) = new_figure(8.4, 4.6)
-    markers, said = itertools.cycle("o^Dv*P"), []
+    styles, said = itertools.cycle(zip("o^DvP*", _RULES, strict=True)), []
     for place, rule in enumerate(rules):
         own = rows[rows["rule"] == rule]
         own = (own if (own["share"] == 0).any() else pd.concat([clean, own])).sort_values("share")
         shifted = 100 * own["share"] + 0.4 * (place - len(rules) / 2)  # so that the intervals lie side by side
         reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
-        look_of_rule = _EDGES.get(rule) or dict(fmt=next(markers) + "-")
-        axes.errorbar(shifted, own["mean"], yerr=reach, capsize=2, lw=1.8, label=rule, **look_of_rule)
+        if rule in _EDGES:
+            style = _EDGES[rule]
+        else:
+            marker, colour = next(styles)
+            style = dict(fmt=f"{marker}-", color=colour)
+        axes.errorbar(shifted, own["mean"], yerr=reach, capsize=2, lw=1.8, label=rule, **style)
         said.append(f"{rule} {own['mean'].iloc[-1]:.2f}")
     axes.set(xlabel="wrong labels in the pool / %", ylabel="test RMSE / logD", title=title)
     axes.set_xticks(sorted(100 * rows["share"].unique()))

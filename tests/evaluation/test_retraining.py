@@ -92,6 +92,13 @@ def test_scores_that_do_not_fit_are_refused(change, message):
         lds(change(scores), bank)
 
 
+def test_some_queries_keep_their_scores():
+    bank, scores = ridge_bank(n_pairs=4)
+    rows, part = bank.some(5)
+    assert rows[0] == 0 and rows[-1] == N_QUERIES - 1 and len(set(rows)) == 5
+    assert lds(scores[rows], part).per_query == pytest.approx(lds(scores, bank).per_query[rows])
+
+
 # The repository's
 
 
