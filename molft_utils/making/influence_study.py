@@ -76,7 +76,7 @@ def run_hessian(seed: int) -> None:
     """The Hessian's scores for some test molecules, by the model of one seed."""
     cfg = settings("class", seed=seed)
     inputs = {**_inputs(cfg), "depth": HESSIAN_DEPTH, "queries": HESSIAN_QUERIES}
-    key = {"score": "Hessian", "damping": HESSIAN_DAMPING, "seed": seed}
+    key = {"score": f"Hessian, {HESSIAN_QUERIES} molecules", "damping": HESSIAN_DAMPING, "seed": seed}
     if records.is_recorded("lds", key, inputs):
         return
     train, bank = selection.with_secondary(cfg, selection.secondary_table(cfg)), load_bank("test")
