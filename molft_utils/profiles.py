@@ -31,6 +31,11 @@ METHODS = ("full", "bitfit", "lora", "ia3")
 EVERY_METHOD = (*METHODS, "lora-all")
 
 
+def learning_rate_of(method: str) -> str:
+    """The flat name of the setting that is a method's learning rate."""
+    return "learning_rate" if method == "full" else f"{method.replace('-', '_')}_learning_rate"
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings of one run: a profile, the changes to it, and the groups that follow from both."""
@@ -59,9 +64,7 @@ class Settings:
 
     def of_method(self, method: str) -> "Settings":
         """The same, but the regression has the learning rate of a fine-tuning method."""
-        if method == "full":
-            return self
-        return self.replace(learning_rate=getattr(self.peft, f"{method.replace('-', '_')}_learning_rate"))
+        return self if method == "full" else self.replace(learning_rate=getattr(self.peft, learning_rate_of(method)))
 
     def only(self, *groups: str) -> "Settings":
         """The settings that a stage gets: the groups that it names. Reading any other group raises an error."""

@@ -26,13 +26,9 @@ from ..shapley import (
     out_of_bag,
     out_of_fold,
     removal_curve,
-    ts_dshapley,
 )
 from ..training import predict
 from . import pipeline, selection
-
-#: X [n, d], y [n], X_val [q, d], y_val [q].
-Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 #: Number of trusted molecules.
 N_TRUSTED = 300
@@ -128,35 +124,29 @@ class Evidence:
         return selection.source_of(self.fit, parts, everything, self.settings.data.split_seed)
 
     @property
-    def source(self) -> Problem:
+    def source(self) -> selection.Problem:
         """The same, with all validation molecules together."""
         X_val = np.vstack([self.data.X_value, self.data.X_choice])
         return self.data.X, self.data.y, X_val, np.append(self.data.y_value, self.data.y_choice)
+
+    @property
+    def sampling(self) -> Settings:
+        """The settings, with chains that are no larger than there are molecules."""
+        size = min(self.settings.shapley.subset, len(self.molecules.everything))
+        return self.settings.replace(shapley_subset=size)
 
     def of_pool(self, values: np.ndarray) -> np.ndarray:
         """The pool's part of values [n] of everything."""
         return values[len(self.molecules.trusted) :]
 
 
-def _shapley(evidence: Evidence, problem: Problem, skip: float) -> np.ndarray:
-    plan = evidence.settings.shapley
-    return ts_dshapley(
-        *problem,
-        n_chains=plan.chains,
-        subset_size=min(plan.subset, len(problem[1])),
-        n_permutations=plan.permutations,
-        alpha=plan.alpha,
-        skip=skip,
-        seed=evidence.settings.training.seed,
-        target=plan.target,
-    ).values
-
-
 def _semivalue(evidence: Evidence, value: Callable[..., np.ndarray], *shape: float) -> np.ndarray:
     """As many orders of as many molecules as TS-DShapley may take."""
-    plan, seed = evidence.settings.shapley, evidence.settings.training.seed
-    size, n_orders = min(plan.subset, len(evidence.data.y)), plan.chains * plan.permutations
-    return value(*evidence.source, *shape, alpha=plan.alpha, n_permutations=n_orders, subset_size=size, seed=seed)
+    plan, seed = evidence.sampling.shapley, evidence.settings.training.seed
+    n_orders = plan.chains * plan.permutations
+    return value(
+        *evidence.source, *shape, alpha=plan.alpha, n_permutations=n_orders, subset_size=plan.subset, seed=seed
+    )
 
 
 def language_model_out_of_fold(evidence: Evidence, n_folds: int = 5) -> np.ndarray:
@@ -177,8 +167,8 @@ RULES: dict[str, Callable[[Evidence], np.ndarray]] = {
     "self-influence": lambda e: -e.kernel.self_influence(e.damping),
     "leave-one-out residual": lambda e: -(e.kernel.leave_one_out(e.damping) ** 2),
     "loss": lambda e: -(e.kernel.train_residuals**2),
-    "TS-DShapley": lambda e: _shapley(e, e.source, e.settings.shapley.skip),
-    "TS-DShapley, nothing skipped": lambda e: _shapley(e, e.source, 0.0),
+    "TS-DShapley": lambda e: selection.sampled_values(e.source, e.sampling).values,
+    "TS-DShapley, nothing skipped": lambda e: selection.sampled_values(e.source, e.sampling, skip=0.0).values,
     "Banzhaf": lambda e: _semivalue(e, banzhaf_values),
     "Beta(1, 16)": lambda e: _semivalue(e, beta_values, 1, 16),
     "KNN-Shapley": lambda e: knn_values(*e.source),
@@ -210,7 +200,8 @@ def values_and_number(evidence: Evidence) -> tuple[np.ndarray, int]:
     best; trusted molecules are never dropped.
     """
     data, plan = evidence.data, evidence.settings.shapley
-    values = evidence.of_pool(_shapley(evidence, (data.X, data.y, data.X_value, data.y_value), plan.skip))
+    problem = data.X, data.y, data.X_value, data.y_value
+    values = evidence.of_pool(selection.sampled_values(problem, evidence.sampling).values)
     everyone = np.append(np.full(len(data.y) - len(values), values.max() + 1), values)
     curve = removal_curve(data.X, data.y, everyone, data.X_choice, data.y_choice, alpha=plan.alpha)
     return values, min(int(curve.attrs["optimum"]), len(values))

@@ -30,6 +30,9 @@ KERNEL = Kind("kernel", 1)
 INFLUENCE = Kind("influence", 3, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
 SHAPLEY = Kind("shapley", 2, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
 
+#: X [n, d], y [n], X_val [q, d], y_val [q] of a source model.
+Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
 #: Buckets into which the derivatives of a kernel are added up.
 SKETCH = 16_384
 
@@ -321,7 +324,7 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
     def compute(folder: Path, given: Settings) -> dict:
         began = time.perf_counter()
         data = source_of(fit, pipeline.tables(given), train, given.data.split_seed)
-        values = _values_of(data, given, n_jobs)
+        values = sampled_values((data.X, data.y, data.X_value, data.y_value), given, n_jobs=n_jobs)
         curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=given.shapley.alpha)
         columns = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
         write_atomically(folder / "values.csv", columns.to_csv(index=False))
@@ -338,18 +341,16 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
     return _shapley_from(run_stage(SHAPLEY, settings, key, compute), settings.shapley.drop, train, secondary)
 
 
-def _values_of(data: SourceData, settings: Settings, n_jobs: int) -> Values:
+def sampled_values(problem: Problem, settings: Settings, skip: float | None = None, n_jobs: int = 1) -> Values:
+    """TS-DShapley as the settings have it, of a source model's problem; ``skip`` replaces theirs."""
     group = settings.shapley
     return ts_dshapley(
-        data.X,
-        data.y,
-        data.X_value,
-        data.y_value,
+        *problem,
         n_chains=group.chains,
         subset_size=group.subset,
         n_permutations=group.permutations,
         alpha=group.alpha,
-        skip=group.skip,
+        skip=group.skip if skip is None else skip,
         target=group.target,
         seed=settings.training.seed,
         n_jobs=n_jobs,

@@ -78,6 +78,8 @@ def scores(loss: Loss, params: Params, batches: Sequence, direction: Params) -> 
         If a score is not finite.
     """
     params = {name: p.detach() for name, p in params.items()}
+    # A direction from disk lies on the CPU, in alphabetical order.
+    direction = {name: direction[name].to(p) for name, p in params.items()}
     with torch.no_grad():
         parts = [torch.func.jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[1] for batch in batches]
     values = torch.cat(parts)
@@ -181,12 +183,10 @@ def influence_scores(
     train_batches, target_batches, candidate_batches = batches
     v = gradient(loss, params, target_batches)
     solution = _solve(loss, params, train_batches, v, settings) if solved is None else solved
-    # One from disk lies on the CPU, in alphabetical order.
-    direction = {name: solution.direction[name].to(part) for name, part in v.items()}
     with torch.no_grad():
         losses = torch.cat([loss(params, batch) for batch in candidate_batches])
     columns = {
-        "score": scores(loss, params, candidate_batches, direction),
+        "score": scores(loss, params, candidate_batches, solution.direction),
         "dot_product": scores(loss, params, candidate_batches, v),
         "loss": losses,
     }

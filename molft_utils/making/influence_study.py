@@ -92,12 +92,12 @@ def _hessian_scores(model: PreTrainedModel, train: pd.DataFrame, queries: pd.Dat
     loss, params = molecule_loss(model), trained_parameters(model)
     batches, rows = molecule_batches(model, train, batch_size)
     options: dict = {"damping": HESSIAN_DAMPING, "relative": True}
-    found = []
+    order, found = np.argsort(rows), []
     for i in range(len(queries)):
         v = gradient(loss, params, molecule_batches(model, queries.iloc[[i]], 1)[0])
         solved = lissa(loss, params, batches, v, **options, depth=HESSIAN_DEPTH, curvature="hessian")
         options = {"damping": solved.damping, "scale": solved.scale}
-        found.append(scores(loss, params, batches, solved.direction).numpy()[np.argsort(rows)])
+        found.append(scores(loss, params, batches, solved.direction).numpy()[order])
     return np.stack(found)
 
 

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from ..evaluation import records
 from ..experiments import commit, graded, inputs_of, pipeline
-from ..profiles import Settings, settings
+from ..profiles import Settings, learning_rate_of, settings
 
 #: Learning rates, two a decade.
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -37,9 +37,8 @@ class Swept:
 
     def settings(self, rate: float, epochs: int, seed: int) -> Settings:
         """The class profile with this rate."""
-        name = "" if self.method == "full" else self.method.replace("-", "_") + "_"
         ranks = {"lora_rank": self.rank, "lora_alpha": 2 * self.rank}
-        return settings("class", epochs=epochs, seed=seed, **ranks, **{f"{name}learning_rate": rate})
+        return settings("class", epochs=epochs, seed=seed, **ranks, **{learning_rate_of(self.method): rate})
 
 
 #: Name in the table -> what is swept.

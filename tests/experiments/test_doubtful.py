@@ -73,8 +73,8 @@ def test_no_rule_but_the_oracle_sees_which_labels_are_wrong(evidence):
 def test_the_number_to_drop_is_chosen_on_molecules_that_made_no_value(evidence, monkeypatch):
     value_half = len(evidence.data.y_value)
     seen = []
-    original = doubtful.ts_dshapley
-    monkeypatch.setattr(doubtful, "ts_dshapley", lambda *a, **k: seen.append(len(a[3])) or original(*a, **k))
+    original = doubtful.selection.ts_dshapley
+    monkeypatch.setattr(doubtful.selection, "ts_dshapley", lambda *a, **k: seen.append(len(a[3])) or original(*a, **k))
     values, number = doubtful.values_and_number(evidence)
     assert seen == [value_half] and len(evidence.source[3]) == value_half + len(evidence.data.y_choice)
     assert len(values) == len(evidence.molecules.pool) and 0 <= number <= len(values)
