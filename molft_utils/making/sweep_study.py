@@ -78,21 +78,20 @@ def around_best(name: str, epochs: int) -> list[float]:
 
 
 def run_sweep(n_jobs: int) -> None:
-    """All rates with the first seed, then those around the best with the others."""
-    Parallel(n_jobs=n_jobs)(delayed(run_fit)(*fit) for fit in _first_seed())
-    Parallel(n_jobs=n_jobs)(delayed(run_fit)(*fit) for fit in _other_seeds())
-
-
-def _first_seed() -> Iterator[tuple[str, int, float, int]]:
+    """For each number of epochs: all rates with the first seed, then those around the best with the others."""
     for epochs in EPOCHS:
-        for name, swept in SWEPT.items():
-            yield from ((name, epochs, rate, 0) for rate in swept.rates)
+        for fits in (_first_seed(epochs), _other_seeds(epochs)):
+            Parallel(n_jobs=n_jobs)(delayed(run_fit)(*fit) for fit in fits)
 
 
-def _other_seeds() -> Iterator[tuple[str, int, float, int]]:
-    for epochs in EPOCHS:
-        for name in SWEPT:
-            yield from ((name, epochs, rate, seed) for rate in around_best(name, epochs) for seed in MORE_SEEDS)
+def _first_seed(epochs: int) -> Iterator[tuple[str, int, float, int]]:
+    for name, swept in SWEPT.items():
+        yield from ((name, epochs, rate, 0) for rate in swept.rates)
+
+
+def _other_seeds(epochs: int) -> Iterator[tuple[str, int, float, int]]:
+    for name in SWEPT:
+        yield from ((name, epochs, rate, seed) for rate in around_best(name, epochs) for seed in MORE_SEEDS)
 
 
 def main() -> None:
