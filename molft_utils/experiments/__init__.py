@@ -1,6 +1,6 @@
 """What runs once and is loaded afterwards: stages, the pipeline of the notebooks, selections, the grid."""
 
-from . import doubtful, grid, pipeline, selection
+from . import doubtful, grid, pipeline, rules, selection
 from .cost import seconds_a_step
 from .descriptions import described
 from .grading import graded

@@ -20,10 +20,10 @@ from joblib import Parallel, delayed
 
 from ..errors import SettingsError
 from ..profiles import EVERY_METHOD, METHODS, Settings, settings
-from . import pipeline, selection, stages
+from . import pipeline, rules, selection, stages
 from .grading import Graded, graded
 
-#: Selections of the report's Table 3 -> the rule (:func:`~molft_utils.experiments.selection.training_table`).
+#: Selections of the report's Table 3 -> the rule (:func:`~molft_utils.experiments.rules.training_table`).
 SELECTIONS = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley"}
 
 
@@ -80,7 +80,7 @@ def run_grid(
     secondary = selection.secondary_table(settings) if secondary is None else secondary
     # A selection is made once, here, for all the cells that train on it.
     training_tables = {
-        (name, seed): selection.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
+        (name, seed): rules.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
         for seed in seeds
         for name in selections
     }
@@ -133,7 +133,7 @@ def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | Non
     :func:`run_grid`."""
     settings = settings.replace(seed=cell.seed)
     secondary = selection.secondary_table(settings) if secondary is None else secondary
-    train = selection.training_table(settings, secondary, SELECTIONS[cell.selection])
+    train = rules.training_table(settings, secondary, SELECTIONS[cell.selection])
     return grade_cell(settings, cell, train).predictions
 
 

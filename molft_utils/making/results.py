@@ -13,7 +13,7 @@ from collections.abc import Callable
 from joblib import Parallel, delayed
 
 from ..evaluation import records
-from ..experiments import commit, graded, grid, inputs_of, pipeline, selection
+from ..experiments import commit, graded, grid, inputs_of, pipeline, rules, selection
 from ..files import DATA_FOLDER, file_hash
 from ..profiles import METHODS, Settings, settings
 from . import selection_study, sweep_study
@@ -68,17 +68,17 @@ TABLE1 = {
 
 
 def selected(rule: str, target: str = "validation", method: str = "full") -> Variant:
-    """Fine-tuning by a method on the table of a rule (:func:`~molft_utils.experiments.selection.training_table`).
+    """Fine-tuning by a method on the table of a rule (:func:`~molft_utils.experiments.rules.training_table`).
 
     The model of the last epoch is kept: where validation molecules have chosen the data, they choose no epoch.
     """
 
     def fit(cfg: Settings) -> pipeline.StagedFit:
-        train = selection.training_table(cfg, selection.secondary_table(cfg), rule, target)
+        train = rules.training_table(cfg, selection.secondary_table(cfg), rule, target)
         return pipeline.after_mlm(cfg, train, method, early_stopping=False)
 
     def inputs(cfg: Settings) -> dict:
-        scoring = selection.stages_of(rule)
+        scoring = rules.stages_of(rule)
         # The model that selects is fully fine-tuned, with the learning rate of that method.
         rate = {"selection_learning_rate": cfg.regression.learning_rate} if scoring and method != "full" else {}
         leak = {"target": target} if target != "validation" else {}
@@ -92,11 +92,11 @@ def selected(rule: str, target: str = "validation", method: str = "full") -> Var
     return Variant(name + by, class_settings, fit, inputs)
 
 
-TABLE2 = {rule: selected(rule) for rule in selection.ADDING} | {
+TABLE2 = {rule: selected(rule) for rule in rules.ADDING} | {
     f"{rule}, test target": selected(rule, "test") for rule in ("all positive", "top 100")
 }
 
-SHAPLEY_TABLE = {rule: selected(rule) for rule in ("all", *selection.REMOVING)}
+SHAPLEY_TABLE = {rule: selected(rule) for rule in ("all", *rules.REMOVING)}
 
 GRID = {
     f"{name}/{method}": selected(rule, method=method) for name, rule in grid.SELECTIONS.items() for method in METHODS

@@ -49,8 +49,8 @@ def test_where_no_label_is_wrong_every_rule_keeps_all_but_the_trusted(drawn, mon
         ("loss", 0.2, 0.8),
     ]
     table = pd.DataFrame(rows, columns=["rule", "share", "mean"]).assign(kind="k", low=0.6, high=1.2)
-    figures, new_figure = [], plots.new_figure
-    monkeypatch.setattr(plots, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
+    figures, new_figure = [], plots.choosing.new_figure
+    monkeypatch.setattr(plots.choosing, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
     plots.selection_curves(table, "k", ["keep all", "trusted only", "loss"], "curves", "title")
     (axes,) = figures[0][1]
     lines = {line.get_label(): line[0].get_ydata().tolist() for line in axes.containers}

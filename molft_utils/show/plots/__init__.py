@@ -1,0 +1,6 @@
+"""The figures of the notebooks, every axis with its unit."""
+
+from ..figure import COLOURS, draw_molecules, look, new_figure, show
+from .choosing import attribution, convergence, ranked, removal, selection_curves, stability
+from .costs import table3, table4
+from .errors import differences, intervals, label_curves, learning_curve, predicted_against_measured

@@ -1,0 +1,91 @@
+"""Figures of the grid: the report's Tables 3 and 4."""
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from ..figure import COLOURS, look, new_figure, show
+
+
+@look()
+def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str) -> None:
+    """Heat maps of the test RMSE by selection and method, side by side in the same colours.
+
+    White is the error of predicting the mean; blue is better, red worse.
+
+    Parameters
+    ----------
+    panels
+        Title -> a row a cell: ``selection``, ``method``, ``rmse`` and, where it is known, its interval ``rmse_low`` to
+        ``rmse_high``.
+    """
+    figure, axes = new_figure(12.6, 3.4, columns=len(panels))
+    for panel, (title, cells) in zip(axes, panels.items(), strict=True):
+        sns.heatmap(
+            _wide(cells, cells["rmse"]),
+            ax=panel,
+            annot=_wide(cells, cells.apply(_with_interval, axis=1)),
+            annot_kws={"size": 9},
+            fmt="",
+            cmap="RdBu_r",
+            norm=matplotlib.colors.TwoSlopeNorm(mean_predictor, vmin=0.6, vmax=2.7),
+            cbar=panel is axes[-1],
+            cbar_kws={"label": "test RMSE / logD", "ticks": [0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]},
+            yticklabels=panel is axes[0],
+        )
+        panel.set(title=title, xlabel="", ylabel="")
+        panel.tick_params(axis="y", rotation=0)
+    panel_values = [
+        f"{title}: " + ", ".join(f"{cell.selection}/{cell.method} {cell.rmse:.2f}" for cell in cells.itertuples())
+        for title, cells in panels.items()
+    ]
+    show(figure, name, f"Test RMSE in logD by selection and method. {'; '.join(panel_values)}.")
+
+
+def _wide(cells: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    wide = cells.assign(values=values).pivot(index="selection", columns="method", values="values")
+    return wide.loc[cells["selection"].unique(), cells["method"].unique()]
+
+
+def _with_interval(cell: pd.Series) -> str:
+    interval = f"\n[{cell['rmse_low']:.2f}, {cell['rmse_high']:.2f}]" if "rmse_low" in cell else ""
+    return f"{cell['rmse']:.3f}{interval}"
+
+
+@look()
+def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) -> None:
+    """What a method costs: time relative to full fine-tuning, ours and the report's; test RMSE; trained parameters.
+
+    Parameters
+    ----------
+    cells
+        A row a method: ``method``, ``rmse``, ``rmse_low``, ``rmse_high``, ``trained``.
+    time, minutes
+        By method: ours, and the report's, each in any unit.
+    """
+    cells = cells.set_index("method")
+    time, theirs = time / time["full"], minutes / minutes["full"]
+    figure, (left, middle, right) = new_figure(10.4, 3.2, columns=3)
+    places = np.arange(len(cells))
+    left.bar(places - 0.2, time[cells.index], 0.4, color=COLOURS["train"], label="ours")
+    left.bar(places + 0.2, theirs[cells.index], 0.4, color=COLOURS["report"], label="report")
+    left.set(ylabel="time / that of full fine-tuning", title="Time", ylim=(0, 1.5))
+    left.legend(loc="upper right", ncols=2)
+    interval = [cells["rmse"] - cells["rmse_low"], cells["rmse_high"] - cells["rmse"]]
+    middle.bar(places, cells["rmse"], 0.6, yerr=interval, capsize=3, color=COLOURS["train"])
+    middle.set(ylabel="test RMSE / logD", title="Error")
+    right.plot(places, cells["trained"], "o", color=COLOURS["train"])  # a bar has no foot on a log scale
+    right.set(ylabel="parameters (log scale)", title="Trained parameters", yscale="log", ylim=(1e3, 3e6))
+    right.margins(x=0.2)
+    for place, count in zip(places, cells["trained"], strict=True):
+        right.annotate(f"{count:,}", (place, count), xytext=(0, 7), textcoords="offset points", ha="center", size=10)
+    for axes in (left, middle, right):
+        axes.set_xticks(places, list(cells.index))
+    values = "; ".join(
+        f"{m}: time {time[m]:.2f}, RMSE {cells.loc[m, 'rmse']:.2f}, {cells.loc[m, 'trained']:,} trained"
+        for m in cells.index
+    )
+    show(figure, name, f"Cost by method, time relative to full fine-tuning. {values}.")
