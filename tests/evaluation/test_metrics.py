@@ -47,6 +47,39 @@ def test_no_difference_is_shown_between_equals():
     assert found.verdict == "no difference shown" and "no difference shown" in str(found)
 
 
+def simulated(rng, n_seeds: int, of_seed: float, of_molecule: float, of_both: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [n] and predictions [n_seeds, n] of a model whose errors come from the molecule, the seed, and both."""
+    n = 200
+    labels, molecules = rng.normal(size=n), of_molecule * rng.normal(size=n)
+    scale = 1 + of_seed * rng.normal(size=(n_seeds, 1))
+    return labels, labels + scale * (molecules + of_both * rng.normal(size=(n_seeds, n)))
+
+
+#: Where the error comes from: how much a seed scales all errors, what is the molecule's own, what both make.
+SOURCES = {"seeds": (0.2, 0.1, 0.7), "molecules": (0.005, 0.7, 0.1), "both": (0.04, 0.6, 0.4)}
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("sources", SOURCES)
+def test_ninety_five_intervals_of_a_hundred_hold_the_truth(sources, n_seeds):
+    """Simulated: the mean RMSE, and the difference of two models that share the molecules and do not differ."""
+    rng = np.random.default_rng(0)
+    truth = _true_rmse(*SOURCES[sources])
+    held_mean, held_difference, repeats = 0, 0, 1500
+    for _ in range(repeats):
+        labels, runs = simulated(rng, 2 * n_seeds, *SOURCES[sources])
+        low, high = mean_rmse(labels, runs[:n_seeds])[1]
+        held_mean += low < truth < high
+        held_difference += paired_difference(labels, runs[:n_seeds], runs[n_seeds:]).verdict == "no difference shown"
+    assert 0.92 <= held_mean / repeats <= 0.98
+    assert 0.92 <= held_difference / repeats <= 0.98
+
+
+def _true_rmse(of_seed: float, of_molecule: float, of_both: float) -> float:
+    """The error that the mean over many seeds and molecules comes to."""
+    return (of_molecule**2 + of_both**2) ** 0.5
+
+
 def test_seeds_widen_the_interval():
     a = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
     b = np.stack([noisy(0.7, 10 + i) for i in range(3)])
