@@ -1,16 +1,18 @@
 """How good predictions are, how sure that is, and what is on record."""
 
-from . import records
+from . import of_record, records
 from .intervals import Difference, auroc, mean_rmse, paired_difference
 from .leaderboard import built_in_scores, grade
 from .metrics import Scores, evaluate, scores
-from .records import (
+from .of_record import (
+    best_rate,
     record,
     record_cells,
     record_difference,
     record_labels,
     record_selection,
     record_selection_difference,
+    record_sweep,
 )
 from .report import beside_report, read_report, report_table3, report_table4
 from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, group_gains, lds, load_bank

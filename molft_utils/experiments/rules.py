@@ -51,11 +51,14 @@ def choose(table: pd.DataFrame, rule: str, seed: int = 0) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the rule is unknown, or if it keeps nothing though it should keep something.
+        If the rule is unknown, reads a column that is not there, or keeps nothing though it should keep something.
     """
     if rule not in ADDING:
         raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(ADDING)}")
-    chosen = ADDING[rule](table, seed).sort_index()
+    try:
+        chosen = ADDING[rule](table, seed).sort_index()
+    except KeyError as error:
+        raise DataError(f"the rule {rule!r} reads the column {error}, which the secondary set lacks") from error
     if rule != "train alone" and not len(chosen):
         raise DataError(f"the rule {rule!r} keeps none of {len(table)} molecules; no score is positive")
     return chosen

@@ -11,7 +11,7 @@ from small_grids import NUMBERS, SMALL, small_grid
 from molft_utils import SettingsError, settings
 from molft_utils.experiments import grid, stages
 from molft_utils.experiments.grid import Cell, run_grid
-from molft_utils.making import results
+from molft_utils.making import variants
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,11 @@ def test_two_workers_give_the_same_table_and_keep_their_results_where_they_are_t
 def test_a_cell_on_record_depends_on_how_the_selecting_model_was_trained():
     cfg, faster = settings("smoke"), settings("smoke", learning_rate=5e-3)
     for name in ("influence/lora", "ts-dshapley/bitfit", "none/full"):
-        assert results.GRID[name].inputs(cfg) != results.GRID[name].inputs(faster)
-    alone = results.GRID["none/lora"]  # has a rate of its own, and no other model before it
+        assert variants.GRID[name].inputs(cfg) != variants.GRID[name].inputs(faster)
+    alone = variants.GRID["none/lora"]  # has a rate of its own, and no other model before it
     assert alone.inputs(cfg) == alone.inputs(faster)
-    assert results.GRID["none/lora"].inputs(cfg) != results.GRID["none/lora"].inputs(settings("smoke", lora_rank=2))
-    assert results.GRID["none/ia3"].inputs(cfg) == results.GRID["none/ia3"].inputs(settings("smoke", lora_rank=2))
+    assert variants.GRID["none/lora"].inputs(cfg) != variants.GRID["none/lora"].inputs(settings("smoke", lora_rank=2))
+    assert variants.GRID["none/ia3"].inputs(cfg) == variants.GRID["none/ia3"].inputs(settings("smoke", lora_rank=2))
 
 
 def test_unknown_names_are_refused():

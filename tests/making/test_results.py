@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from molft_utils import DataError, scores, settings
-from molft_utils.evaluation import built_in_scores, record_selection_difference, records
+from molft_utils.evaluation import built_in_scores, of_record, record_selection_difference, records
 from molft_utils.experiments import doubtful, selection
 from molft_utils.files import DATA_FOLDER, ROOT
 from molft_utils.inputs import changes
-from molft_utils.making import label_study, results
+from molft_utils.making import label_study, results, variants
 from molft_utils.making.selection_study import COSTLY, COSTLY_SEEDS, COSTLY_SHARES, PLAN, UNKNOWN_NUMBER, inputs_of_rule
 from molft_utils.molformer import checkpoint_hash
 
@@ -33,7 +33,7 @@ def test_recorded_errors_follow_from_the_recorded_predictions(table):
 @pytest.mark.parametrize("table", RECORDED)
 def test_every_variant_has_at_least_three_seeds_of_the_committed_checkpoint(table):
     rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
-    assert set(rows["variant"]) == set(results.TABLES[table])
+    assert set(rows["variant"]) == set(variants.TABLES[table])
     for variant, group in rows.groupby("variant"):
         assert sorted(group["seed"])[:3] == [0, 1, 2], variant
     for row in rows[rows["variant"] != "random-weights"].itertuples():
@@ -53,7 +53,7 @@ def test_what_is_on_record_is_what_the_code_would_make(table):
     """Settings, data, checkpoint, code and libraries of every row; rows of an outdated stage are named above."""
     rows = pd.read_csv(DATA_FOLDER / "results" / f"{table}.csv")
     for row in rows[rows["seed"] == 0].itertuples():
-        variant = results.TABLES[table][row.variant]
+        variant = variants.TABLES[table][row.variant]
         differing = changes(json.loads(row.inputs), variant.inputs(variant.settings(0)))
         assert all(text.startswith(STALE[table]) for text in differing), (row.variant, differing)
 
@@ -61,7 +61,7 @@ def test_what_is_on_record_is_what_the_code_would_make(table):
 @pytest.mark.parametrize("table", RECORDED)
 def test_readme_quotes_the_record(table):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for variant, row in records.record(table).iterrows():
+    for variant, row in of_record.record(table).iterrows():
         assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in readme, variant
 
 
@@ -73,7 +73,7 @@ def test_notebooks_show_the_record(table, name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     text = "\n".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
-    for variant, row in records.record(table).iterrows():
+    for variant, row in of_record.record(table).iterrows():
         assert f"{row['mean']:.3f}" in text, variant
 
 
@@ -82,7 +82,7 @@ def test_labels_are_complete():
     rows = records.read("labels")
     assert set(rows["model"]) == set(label_study.MODELS) and set(rows["labels"]) == set(label_study.SIZES)
     assert (rows.groupby(["model", "labels"])["seed"].apply(sorted).map(tuple) == tuple(results.SEEDS)).all()
-    assert len(records.record_labels()) == len(label_study.MODELS) * len(label_study.SIZES)
+    assert len(of_record.record_labels()) == len(label_study.MODELS) * len(label_study.SIZES)
 
 
 #: Pools that the study has not reached yet; `python -m molft_utils.making.selection_study` goes on with them.
@@ -170,7 +170,7 @@ def test_a_row_is_replaced_and_not_doubled(tmp_path, monkeypatch):
 def test_a_missing_table_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     with pytest.raises(DataError, match="make results"):
-        records.record("table1")
+        of_record.record("table1")
 
 
 def test_a_row_is_on_record_for_the_same_inputs_alone(tmp_path, monkeypatch, capsys):
@@ -208,14 +208,14 @@ def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(tmp_path, m
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     columns = {"a/0": 1.0, "a/1": 3.0, "b/1": 3.1, "b/0": 1.1}
     TABLE.assign(**columns).to_csv(tmp_path / "t_predictions.csv", index=False)
-    low, high = records.record_difference("t", "b", "a").interval
+    low, high = of_record.record_difference("t", "b", "a").interval
     TABLE.assign(**dict(sorted(columns.items()))).to_csv(tmp_path / "t_predictions.csv", index=False)
-    assert records.record_difference("t", "b", "a").interval == (low, high) and high - low < 0.5
+    assert of_record.record_difference("t", "b", "a").interval == (low, high) and high - low < 0.5
     TABLE.assign(**columns, **{"c/2": 1.0, "c/0": 1.0}).to_csv(tmp_path / "t_predictions.csv", index=False)
     with pytest.raises(DataError, match=r"c has the seeds \[0, 2\] and a \[0, 1\]"):
-        records.record_difference("t", "c", "a")
+        of_record.record_difference("t", "c", "a")
     with pytest.raises(DataError, match="holds no run of 'd'"):
-        records.record_difference("t", "d", "a")
+        of_record.record_difference("t", "d", "a")
 
 
 QUOTED = [
@@ -223,8 +223,8 @@ QUOTED = [
     ("table1", "baseline", "random-weights"),
     ("table1", "descriptors", "baseline"),
     ("table1", "descriptors-best", "best"),
-    *(("table2", name, "train alone") for name in results.TABLES["table2"] if name != "train alone"),
-    *(("shapley", name, "all") for name in results.TABLES["shapley"] if name != "all"),
+    *(("table2", name, "train alone") for name in variants.TABLES["table2"] if name != "train alone"),
+    *(("shapley", name, "all") for name in variants.TABLES["shapley"] if name != "all"),
     ("table2", "top 100, test target", "top 100"),
     ("grid", "ts-dshapley/ia3", "none/ia3"),
 ]
@@ -232,7 +232,7 @@ QUOTED = [
 
 @pytest.mark.parametrize("table, a, b", QUOTED)
 def test_readme_quotes_the_differences(table, a, b):
-    difference = records.record_difference(table, a, b)
+    difference = of_record.record_difference(table, a, b)
     quoted = f"{difference.value:+.3f} [{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]"
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert quoted.replace("-", "−") in readme

@@ -39,6 +39,8 @@ def test_other_seeds_go_around_the_rate_that_is_best_on_validation(small, capsys
         for epochs, sign in ((4, 1), (20, -1)):  # on the test split the order is the opposite
             row = {"validation_rmse": sign * error, "rmse": -sign * error}
             records.add("sweep", {"name": "full", "epochs": epochs, "rate": rate, "seed": 0}, row, {})
+    key = {"name": "full", "epochs": 4, "rate": sweep_study.REPORTED_RATE, "seed": 0}
+    records.add("sweep", key, {"validation_rmse": 0.1, "rmse": 0.1}, {})  # is not among those that are swept
     assert sweep_study.around_best("full", 4) == [1e-3, 3e-3, 1e-2]
     assert sweep_study.around_best("full", 20) == [1e-2, 3e-2]  # at the edge there is one neighbour
 
@@ -46,7 +48,8 @@ def test_other_seeds_go_around_the_rate_that_is_best_on_validation(small, capsys
 def test_the_sweep_runs_once(small, capsys, monkeypatch):
     sweep_study.run_sweep(1)
     rows = pd.read_csv(small)
-    assert (rows[rows["seed"] == 0].groupby("name")["rate"].nunique() == 6).all()
+    assert (rows[rows["seed"] == 0].groupby("name")["rate"].nunique() == 7).all()
+    assert (rows["rate"] == sweep_study.REPORTED_RATE).sum() == 2, "the report's rate, once for each method"
     assert set(rows[rows["seed"] > 0].groupby(["name", "seed"])["rate"].nunique()) <= {2, 3}
     assert rows.groupby("name")["trained"].nunique().eq(1).all()
     capsys.readouterr()
