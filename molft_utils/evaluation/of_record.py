@@ -111,8 +111,13 @@ def best_rate(name: str, epochs: int) -> float:
     return float(rows["rate"].iloc[0])
 
 
-def record_labels() -> pd.DataFrame:
+def record_labels(table: str = "labels") -> pd.DataFrame:
     """What labels are worth, on record: one row for each model and number of labels.
+
+    Parameters
+    ----------
+    table : {"labels", "method_labels"}
+        "method_labels" has fine-tuning methods in place of models.
 
     Returns
     -------
@@ -125,9 +130,8 @@ def record_labels() -> pd.DataFrame:
     DataError
         If the table was never made.
     """
-    groups = records.read("labels").groupby(["model", "labels"], sort=False)["rmse"]
-    table = groups.agg(seeds="size", mean="mean", sd="std").reset_index()
-    return _with_t_interval(table)
+    groups = records.read(table).groupby(["model", "labels"], sort=False)["rmse"]
+    return _with_t_interval(groups.agg(seeds="size", mean="mean", sd="std").reset_index())
 
 
 def record_selection() -> pd.DataFrame:

@@ -68,6 +68,9 @@ NUMBERS: dict[str, tuple[Callable[[pd.DataFrame], np.ndarray], Callable[[int], A
 
 MODELS = (*CHECKPOINTS, *NUMBERS)
 
+#: Numbers of labels with which the fine-tuning methods are compared (``method_labels.csv``).
+METHOD_SIZES = (100, 300, 1000)
+
 
 def labelled(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     """The first ``n`` molecules of a random order of the training split."""
@@ -91,8 +94,22 @@ def run_labels(model: str, n: int, seed: int) -> None:
     records.add("labels", key, {**row, "commit": commit()}, inputs)
 
 
+def run_method(method: str, n: int, seed: int) -> None:
+    """Compute a row of ``method_labels.csv``, which has a fine-tuning method in place of a model."""
+    cfg = settings("class", seed=seed, **BUDGETS[n])
+    inputs = {**inputs_of(cfg.of_method(method), pipeline.fit_kind(method)), "method": method}
+    key = {"model": method, "labels": n, "seed": seed}
+    if records.is_recorded("method_labels", key, inputs):
+        return
+    fit = pipeline.after_mlm(cfg, labelled(pipeline.tables(cfg).train, n, seed), method)
+    records.add("method_labels", key, {**_errors(graded(fit, cfg).row), "commit": commit()}, inputs)
+
+
 def _language_row(cfg: Settings, parts: Split) -> dict:
-    row = graded(pipeline.baseline(cfg, parts.train), cfg).row
+    return _errors(graded(pipeline.baseline(cfg, parts.train), cfg).row)
+
+
+def _errors(row: dict) -> dict:
     return {name: row[name] for name in ("rmse", "validation_rmse", "epochs", "seconds")}
 
 
