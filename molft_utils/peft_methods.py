@@ -66,8 +66,7 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> Pre
         for name, p in model.named_parameters():
             p.requires_grad_(name.endswith(".bias") or name.startswith(HEAD))
         return model
-    for module in _feature_maps(model):
-        module.redraw[True] = False
+    hold_omega(model)
     try:
         with _quiet_peft():
             return cast(PeftModel, get_peft_model(model, _config(model, method, settings)))
@@ -88,6 +87,12 @@ def _config(model: PreTrainedModel, method: str, settings: Settings) -> LoraConf
         target_modules=LORA_TARGETS if method == "lora" else LORA_ALL_TARGETS,
         modules_to_save=head,
     )
+
+
+def hold_omega(model: nn.Module) -> None:
+    """Draw no new Omega in training."""
+    for module in _feature_maps(model):
+        module.redraw[True] = False
 
 
 def trainable(model: nn.Module) -> tuple[int, int]:
@@ -140,7 +145,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PeftModel:
     omega = load_file(folder / OMEGA)
     for i, module in enumerate(_feature_maps(base)):
         module.weight = omega[str(i)].to(module.weight)
-        module.redraw[True] = False
+    hold_omega(base)
     with _quiet_peft():
         return PeftModel.from_pretrained(base, folder).eval()
 
