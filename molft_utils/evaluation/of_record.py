@@ -8,6 +8,7 @@ import scipy.stats
 from ..errors import DataError
 from . import records
 from .intervals import Difference, mean_rmse, paired_difference
+from .pool import mean_gap
 
 
 def record(table: str) -> pd.DataFrame:
@@ -78,8 +79,9 @@ def record_sweep() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``name``, ``epochs``, ``rate``, number of ``seeds``, the means over seeds of ``validation`` and ``test`` RMSE in
-        logD, and ``best``: whether the validation error is the smallest among the rates with the most seeds.
+        ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of
+        ``validation`` and ``test`` RMSE in logD, and ``best``: whether the validation error is the smallest among the
+        rates with the most seeds. The method that trains most comes first.
 
     Raises
     ------
@@ -87,9 +89,11 @@ def record_sweep() -> pd.DataFrame:
         If the table was never made.
     """
     groups = records.read("sweep").groupby(["name", "epochs", "rate"], sort=False)
+    validation, test = ("validation_rmse", "mean"), ("rmse", "mean")
     table = groups.agg(
-        seeds=("seed", "size"), validation=("validation_rmse", "mean"), test=("rmse", "mean")
+        trained=("trained", "first"), seeds=("seed", "size"), validation=validation, test=test
     ).reset_index()
+    table = table.sort_values(["trained", "epochs", "rate"], ascending=[False, True, True], ignore_index=True)
     of_method = table.groupby(["name", "epochs"])
     candidates = table["validation"].where(table["seeds"] == of_method["seeds"].transform("max"))
     best = candidates.groupby([table["name"], table["epochs"]]).transform("min")
@@ -170,11 +174,9 @@ def record_selection_difference(kind: str, share: float, a: str, b: str) -> Diff
     rows = records.read("selection")
     rows = rows[(rows["kind"] == kind) & (rows["share"] == share)].pivot(index="seed", columns="rule", values="rmse")
     both = rows.reindex(columns=[a, b]).dropna()
-    gaps = both[a] - both[b]
-    if len(gaps) < 2:
-        raise DataError(f"{a!r} and {b!r} have {len(gaps)} seeds in common for {kind}, {share}; two are needed")
-    low, high = scipy.stats.t.interval(0.95, len(gaps) - 1, gaps.mean(), scipy.stats.sem(gaps))
-    return Difference(float(gaps.mean()), (float(low), float(high)))
+    if len(both) < 2:
+        raise DataError(f"{a!r} and {b!r} have {len(both)} seeds in common for {kind}, {share}; two are needed")
+    return mean_gap(both[a] - both[b])
 
 
 def _with_t_interval(table: pd.DataFrame) -> pd.DataFrame:

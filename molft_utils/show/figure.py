@@ -19,6 +19,9 @@ from ..files import figures_folder, write_atomically
 #: Okabe and Ito's palette, which stays apart for every kind of colour vision.
 COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#999999", report="#CC79A7")
 
+#: Six colours of the same palette, for lines of equal standing.
+SIX = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+
 #: The look that every figure shares: seaborn's "notebook" and "ticks", and our own colours and spines.
 LOOK = {
     **sns.plotting_context("notebook"),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figure import COLOURS, look, new_figure, show
+from ..figure import COLOURS, SIX, look, new_figure, show
 
 
 @look()
@@ -138,9 +138,6 @@ def ranked(values: np.ndarray, marked: np.ndarray, name: str, title: str) -> Non
     )
 
 
-#: Colours of six rules, from the same palette as the others.
-_RULES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
-
 #: The edges of what a rule can do, in black and grey; the rules between them have the colours.
 _EDGES = {
     "keep all": dict(fmt="s-", color="black"),
@@ -165,7 +162,7 @@ def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name:
     rows = table[table["kind"] == kind]
     clean = rows[(rows["share"] == 0) & (rows["rule"] == "keep all")]
     figure, (axes,) = new_figure(8.4, 4.6)
-    styles, said = itertools.cycle(zip("o^DvP*", _RULES, strict=True)), []
+    styles, said = itertools.cycle(zip("o^DvP*", SIX, strict=True)), []
     for place, rule in enumerate(rules):
         own = rows[rows["rule"] == rule]
         own = (own if (own["share"] == 0).any() else pd.concat([clean, own])).sort_values("share")

@@ -1,4 +1,4 @@
-"""Figures of the grid: the report's Tables 3 and 4."""
+"""Figures of the grid: the report's Tables 3 and 4, what the learning rate decides, and what luck does."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from ..figure import COLOURS, look, new_figure, show
+from ...evaluation import mean_gap
+from ..figure import COLOURS, SIX, look, new_figure, show
 
 
 @look()
@@ -89,3 +90,68 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
         for m in cells.index
     )
     show(figure, name, f"Cost by method, time relative to full fine-tuning. {values}.")
+
+
+@look()
+def rate_curves(table: pd.DataFrame, mean_predictor: float, name: str) -> None:
+    """Validation RMSE (logD) against the learning rate, a line a method, a panel for each number of epochs.
+
+    Parameters
+    ----------
+    table
+        As :func:`~molft_utils.evaluation.record_sweep` gives it; the best rate of a line has a ring.
+    mean_predictor
+        RMSE of predicting the mean, on the validation split.
+    """
+    epochs = sorted(table["epochs"].unique())
+    figure, axes = new_figure(6.4 * len(epochs), 4.8, columns=len(epochs))
+    styles = dict(zip(dict.fromkeys(table["name"]), zip("osD^vP*", ("#000000", *SIX), strict=True), strict=False))
+    said = []
+    for panel, n in zip(axes, epochs, strict=True):
+        for label, (marker, colour) in styles.items():
+            rows = table[(table["name"] == label) & (table["epochs"] == n)].sort_values("rate")
+            panel.plot(rows["rate"], rows["validation"], f"{marker}-", color=colour, lw=1.6, ms=5, label=label)
+            for best in rows[rows["best"]].itertuples():
+                panel.plot(best.rate, best.validation, "o", ms=13, mfc="none", mec=colour, mew=1.6)
+                said.append(f"{label}, {n} epochs: {best.validation:.2f} at {best.rate:.0e}")
+        panel.axhline(mean_predictor, color=COLOURS["other"], ls=":")
+        panel.set(xscale="log", xlabel="learning rate", title=f"{n} epochs", ylim=(None, mean_predictor + 0.06))
+    axes[0].set(ylabel="validation RMSE / logD")
+    axes[0].annotate(
+        "predict the mean", (0.02, mean_predictor), xycoords=("axes fraction", "data"), va="bottom", size=9
+    )
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    show(figure, name, f"Validation RMSE against the learning rate. Best: {'; '.join(said)}.")
+
+
+@look()
+def luck(gaps: pd.Series, a: str, b: str, name: str) -> None:
+    """Who wins with one seed: a histogram of the differences by seed, and their mean as seeds come in.
+
+    Parameters
+    ----------
+    gaps
+        Test RMSE (logD) of a minus that of b, by seed (:func:`~molft_utils.evaluation.gaps`).
+    a, b
+        What is compared.
+    """
+    figure, (left, right) = new_figure(11.6, 3.8, columns=2)
+    reach = float(gaps.abs().max()) * 1.05
+    edges = np.linspace(-reach, reach, 17)
+    for side, label, colour in ((gaps < 0, a, COLOURS["train"]), (gaps > 0, b, COLOURS["validation"])):
+        left.hist(gaps[side], edges, color=colour, label=f"{label} wins: {side.sum()} of {len(gaps)} seeds")
+    left.axvline(0, color="black", lw=1)
+    left.set(xlabel="difference of one seed / logD", ylabel="seeds", title="One seed: a winner every time")
+    figure.legend(loc="outside lower center", ncols=2)
+    counts = range(3, len(gaps) + 1)
+    means = [mean_gap(gaps.iloc[:n]) for n in counts]
+    right.plot(counts, [found.value for found in means], color="black", label="mean")
+    right.fill_between(
+        counts, *zip(*(found.interval for found in means), strict=True), color=COLOURS["other"], alpha=0.4
+    )
+    right.axhline(0, color="black", lw=1)
+    right.set(
+        xlabel="seeds so far", ylabel="mean difference / logD", title="Many seeds: the mean and its 95 % interval"
+    )
+    wins = f"{a} wins with {(gaps < 0).sum()} seeds, {b} with {(gaps > 0).sum()}"
+    show(figure, name, f"{a} against {b}: {wins}; mean difference {means[-1]}.")
