@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils.show import plots
+from molft_utils.show import boxes, plots
 from molft_utils.show.figure import new_figure, show
 
 
@@ -25,10 +25,18 @@ def readers_settings():
 
 
 HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8], "validation_loss": [1.1, 0.9]})
+SWEEP = pd.DataFrame(
+    [("full", 4, 1e-3, 0.8, True), ("full", 4, 1e-2, 0.9, False), ("lora", 4, 1e-2, 0.7, True)],
+    columns=["name", "epochs", "rate", "validation", "best"],
+)
 DRAWN = {
     "learning_curve": lambda: plots.learning_curve(HISTORY, "a", "A title", {"the mean": 1.2}),
     "scatter": lambda: plots.predicted_against_measured([0.0, 1.0, 2.0], [0.1, 1.0, 1.8], "a", "A title"),
     "intervals": lambda: plots.intervals({"x": (1.0, 0.9, 1.1)}, "a", "A title", {"x": 0.9}),
+    "rates": lambda: plots.rate_curves(SWEEP, 1.2, "a"),
+    "luck": lambda: plots.luck(pd.Series([-0.1, 0.2, 0.1, 0.3]), "with", "without", "a"),
+    "adapters": lambda: boxes.adapters(dict(full=20, bitfit=2, lora=4, ia3=2), "a"),
+    "switching": lambda: boxes.switching(dict(checkpoint=200_000_000, adapter=70_000), "a"),
     "molecules": lambda: plots.draw_molecules(["CCO"], ["ethanol"], "a", "Ethanol."),
 }
 
@@ -93,3 +101,19 @@ def test_a_picture_carries_its_text_alternative(folder, monkeypatch):
     ((data, more),) = displayed
     assert data["text/plain"] == "Ethanol." and more["metadata"]["image/png"]["alt"] == "Ethanol."
     json.dumps(data)
+
+
+ALTS = {
+    "rates": ["full, 4 epochs: 0.80 at 1e-03", "lora, 4 epochs: 0.70 at 1e-02"],
+    "luck": ["with wins with 1 seeds, without with 3", "mean difference +0.125"],
+    "adapters": ["LoRA trains 4", "BitFit: b alone"],
+    "switching": ["200.0 MB with three adapters of 70 kB"],
+}
+
+
+@pytest.mark.parametrize("name", ALTS)
+def test_the_alternative_text_says_what_the_picture_shows(folder, monkeypatch, name):
+    said = []
+    monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **rest: said.append(data["text/plain"]))
+    DRAWN[name]()
+    assert all(text in said[0] for text in ALTS[name]), said
