@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from transformers import set_seed
 
 from molft_utils import MolftError, SettingsError, load_model, predict, settings
 from molft_utils.influence import influence_scores
 from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
 from molft_utils.peft_methods import (
+    LORA_ALL_TARGETS,
     apply_method,
     expected_parameters,
     load_adapter,
@@ -184,3 +187,12 @@ def test_an_old_torchao_gets_a_readable_error(cfg, monkeypatch):
     monkeypatch.setattr("molft_utils.peft_methods.get_peft_model", refuse)
     with pytest.raises(MolftError, match="pip uninstall --yes torchao"):
         apply_method(load_model("mini"), "lora", cfg)
+
+
+@pytest.mark.parametrize("flag", [{"use_rslora": True}, {"use_dora": True}, {"init_lora_weights": "pissa"}])
+def test_the_relatives_of_lora_that_notebook_6_names_fit_on_molformer(flag, cfg):
+    model = load_model("mini")
+    before = predict(model, SMILES)
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=4, target_modules=LORA_ALL_TARGETS, **flag)).eval()
+    assert np.allclose(predict(adapted, SMILES), before, atol=1e-4)  # PiSSA splits W in two: the same but for rounding
+    assert callable(create_loraplus_optimizer)

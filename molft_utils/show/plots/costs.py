@@ -23,7 +23,7 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
         Title -> a row a cell: ``selection``, ``method``, ``rmse`` and, where it is known, its interval ``rmse_low`` to
         ``rmse_high``.
     """
-    figure, axes = new_figure(12.6, 3.4, columns=len(panels))
+    figure, axes = new_figure(6.4 * len(panels), 3.6, columns=len(panels))
     for panel, (title, cells) in zip(axes, panels.items(), strict=True):
         sns.heatmap(
             _wide(cells, cells["rmse"]),
@@ -69,10 +69,10 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
     """
     cells = cells.set_index("method")
     time, theirs = time / time["full"], minutes / minutes["full"]
-    figure, (left, middle, right) = new_figure(10.4, 3.2, columns=3)
+    figure, (left, middle, right) = new_figure(12.8, 3.4, columns=3)
     places = np.arange(len(cells))
     left.bar(places - 0.2, time[cells.index], 0.4, color=COLOURS["train"], label="ours")
-    left.bar(places + 0.2, theirs[cells.index], 0.4, color=COLOURS["report"], label="report")
+    left.bar(places + 0.2, theirs.reindex(cells.index), 0.4, color=COLOURS["report"], label="report")
     left.set(ylabel="time / that of full fine-tuning", title="Time", ylim=(0, 1.5))
     left.legend(loc="upper right", ncols=2)
     interval = [cells["rmse"] - cells["rmse_low"], cells["rmse_high"] - cells["rmse"]]
