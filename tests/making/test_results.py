@@ -85,15 +85,11 @@ def test_labels_are_complete():
     assert len(of_record.record_labels()) == len(label_study.MODELS) * len(label_study.SIZES)
 
 
-#: Pools that the study has not reached yet; `python -m molft_utils.making.selection_study` goes on with them.
-UNFINISHED = {("lost sign", share, seed) for share in (0.2, 0.4) for seed in (0, 1, 2)}
-
-
-def test_the_study_of_selection_is_complete_but_for_what_is_named():
+def test_the_study_of_selection_is_complete():
     rows = records.read("selection")
     found = set(rows.groupby(["kind", "share", "seed"]).groups)
     planned = {(kind, share, seed) for kind, shares, seeds in PLAN for share in shares for seed in seeds}
-    assert found == planned - UNFINISHED
+    assert found == planned
     for (_, share, seed), group in rows.groupby(["kind", "share", "seed"]):
         costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
         expected = [] if share == 0 else [*doubtful.RULES, UNKNOWN_NUMBER, *COSTLY]
@@ -210,7 +206,7 @@ def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(tmp_path, m
     TABLE.assign(**columns).to_csv(tmp_path / "t_predictions.csv", index=False)
     low, high = of_record.record_difference("t", "b", "a").interval
     TABLE.assign(**dict(sorted(columns.items()))).to_csv(tmp_path / "t_predictions.csv", index=False)
-    assert of_record.record_difference("t", "b", "a").interval == (low, high) and high - low < 0.5
+    assert of_record.record_difference("t", "b", "a").interval == (low, high) and high - low < 2
     TABLE.assign(**columns, **{"c/2": 1.0, "c/0": 1.0}).to_csv(tmp_path / "t_predictions.csv", index=False)
     with pytest.raises(DataError, match=r"c has the seeds \[0, 2\] and a \[0, 1\]"):
         of_record.record_difference("t", "c", "a")
@@ -242,6 +238,8 @@ PAYS = [
     ("natural logarithm", 0.2, "TS-DShapley", "keep all"),
     ("natural logarithm", 0.2, "TS-DShapley", "oracle"),
     ("natural logarithm", 0.2, "influence", "keep all"),
+    ("lost sign", 0.2, "influence", "keep all"),
+    ("lost sign", 0.2, "influence", "oracle"),
     ("permuted", 0.2, "oracle", "keep all"),
     (doubtful.MEASURED, 1.0, "influence", "keep all"),
     (doubtful.MEASURED, 1.0, "influence", "trusted only"),
