@@ -4,21 +4,16 @@ The functions that the notebooks use most can be imported from here, the others 
 one idea.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, overlap, split
 from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
 from .evaluation import Scores, beside_report, evaluate, grade, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
 from .profiles import Settings, settings
-from .show import check
+from .show import check, own_version, start, versions
 from .training import Fit, finetune, predict, pretrain_mlm
 
-try:
-    __version__ = version("molft")
-except PackageNotFoundError:  # a checkout that was not installed
-    __version__ = "0+unknown"
+__version__ = own_version()
 
 __all__ = [
     "CheckpointError",
@@ -51,17 +46,7 @@ __all__ = [
     "scores",
     "settings",
     "split",
+    "start",
     "token_lengths",
     "versions",
 ]
-
-
-def versions(cfg: Settings) -> str:
-    """One line for the top of a notebook: profile, versions of the libraries, device."""
-    import platform
-
-    import torch
-
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "rdkit"))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return f"profile {cfg.profile} · molft {__version__}, Python {platform.python_version()}, {packages} · {device}"

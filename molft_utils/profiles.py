@@ -20,8 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .errors import SettingsError
 from .files import NAMED
 from .groups import FLAT, GROUPS, Data, Influence, Lora, Mlm, Peft, Regression, Shapley, Training
@@ -118,6 +116,17 @@ PROFILES: dict[str, dict[str, Any]] = {
     "best": dict(checkpoint="xl", epochs=20),
 }
 
+#: What a profile means to a reader: shown at the top of each notebook.
+MEANING = {
+    "smoke": "a few molecules, for tests; its numbers mean nothing",
+    "class": "the small checkpoint and all molecules; the six notebooks take ten minutes on two cores and need no GPU. "
+    "The committed pages and the results of record were made with it",
+    "report": "the published checkpoint (a download of 187 MB) with the report's settings to the letter; it wants a T4 "
+    "GPU, and has not been run on one",
+    "best": "the published checkpoint (a download of 187 MB) with the best known settings; it wants a T4 GPU, and has "
+    "not been run on one",
+}
+
 #: What suits a model of the published size; the defaults of the groups suit the small one.
 PUBLISHED_SIZE = dict(
     learning_rate=3e-5,
@@ -143,8 +152,8 @@ def settings(profile: str | None = None, **changes: Any) -> Settings:
     Parameters
     ----------
     profile
-        "smoke", "class", "report" or "best". None takes the environment variable ``MOLFT_PROFILE``; without it,
-        "best" where there is a CUDA device and "class" elsewhere.
+        "smoke", "class", "report" or "best". None takes the environment variable ``MOLFT_PROFILE``, and
+        without it "class", with a GPU or without.
     **changes
         New values by flat names.
 
@@ -154,7 +163,7 @@ def settings(profile: str | None = None, **changes: Any) -> Settings:
         For an unknown profile or setting (the message names the known ones), and for a value outside its range.
     """
     if profile is None:
-        profile = os.environ.get("MOLFT_PROFILE") or ("best" if torch.cuda.is_available() else "class")
+        profile = os.environ.get("MOLFT_PROFILE") or "class"
     if profile not in PROFILES:
         raise SettingsError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
     if unknown := sorted(set(changes) - set(FLAT)):

@@ -1,7 +1,8 @@
 """Run the notebooks and make pages of them: ``python -m molft_utils.making.pages run | refresh | badges``.
 
 ``run`` executes copies and draws into ``runs/figures``: a clean checkout stays clean. ``refresh`` writes the outputs
-back and draws into ``figures/``; ``badges`` writes the repository's name into badges and set-up cells.
+back and draws into ``figures/``; ``badges`` writes the repository's name and the release's tag into badges, and the
+set-up cell, which lies beside this file, into the notebooks.
 """
 
 import argparse
@@ -163,23 +164,52 @@ def run_one(path: Path, profile: str, refresh: bool) -> int:
 
 def repository() -> str:
     """GitHub owner/name, from ``[tool.molft]`` in pyproject.toml."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["molft"]["repository"]
+    return _pyproject()["tool"]["molft"]["repository"]
 
 
-def with_repository(text: str, name: str) -> str:
-    """Put a GitHub owner/name into a text's badges, links and set-up cell."""
-    text = re.sub(r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+(/blob)", rf"\g<1>{name}\g<2>", text)
-    text = re.sub(r'(REPOSITORY = \\?")[\w.-]+/[\w.-]+(\\?")', rf"\g<1>{name}\g<2>", text)
+def tag() -> str:
+    """The git tag of the release, which Colab fetches: a student's notebook and its helper fit together."""
+    return f"v{_pyproject()['project']['version']}"
+
+
+def _pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def with_repository(text: str, name: str, at: str) -> str:
+    """Put a GitHub owner/name and a tag into a text's badges and links."""
+    badge = r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+/blob/[\w.-]+"
+    text = re.sub(badge, rf"\g<1>{name}/blob/{at}", text)
     return re.sub(r'((?:git clone|repository-code:) "?https://github\.com/)[\w.-]+/[\w-]+', rf"\g<1>{name}", text)
+
+
+def setup_cell() -> str:
+    """The first code cell of every notebook."""
+    text = (Path(__file__).parent / "setup_cell.txt").read_text(encoding="utf-8").rstrip()
+    return text.replace("OWNER/NAME", repository()).replace("TAG_OF_RELEASE", tag())
+
+
+def with_setup(text: str) -> str:
+    """A notebook's text with the set-up cell as its first code cell, folded where a form or a source can be."""
+    notebook = nbformat.reads(text, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    folded = {"cellView": "form", "jupyter": {"source_hidden": True}}
+    if first.source == setup_cell() and folded.items() <= first.metadata.items():
+        return text
+    first.source = setup_cell()
+    first.metadata.update(folded)
+    return nbformat.writes(notebook) + "\n"
 
 
 def badges() -> None:
     """Rewrite README and notebooks in place."""
     for path in (ROOT / "README.md", ROOT / "CITATION.cff", *notebooks()):
         text = path.read_text(encoding="utf-8")
-        if (new := with_repository(text, repository())) != text:
+        new = with_repository(text, repository(), tag())
+        new = with_setup(new) if path.suffix == ".ipynb" else new
+        if new != text:
             write_atomically(path, new)
-            print(f"{path.relative_to(ROOT)}: {repository()}")
+            print(f"{path.relative_to(ROOT)}: {repository()}, {tag()}")
 
 
 def main() -> None:

@@ -2,3 +2,4 @@
 
 from . import boxes, diagrams, plots, widgets
 from .exercises import check
+from .opening import own_version, start, versions

@@ -9,9 +9,19 @@ from molft_utils.making.pages import WIDGET, environment, execute, tidy, unwante
 
 
 def test_badges_are_rewritten_from_one_name():
-    text = 'https://colab.research.google.com/github/a/b/blob/main/x REPOSITORY = "a/b" git clone https://github.com/a/b.git'
-    new = with_repository(text, "lab/course")
-    assert new.count("lab/course") == 3 and "a/b" not in new
+    text = "https://colab.research.google.com/github/a/b/blob/main/x git clone https://github.com/a/b.git"
+    new = with_repository(text, "lab/course", "v2.0.0")
+    assert new.count("lab/course") == 2 and "a/b" not in new and "/blob/v2.0.0/x" in new
+
+
+def test_the_set_up_cell_is_written_into_a_notebook_once():
+    cells = [nbformat.v4.new_markdown_cell("a"), nbformat.v4.new_code_cell("old"), nbformat.v4.new_code_cell("mine")]
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+    new = pages.with_setup(text)
+    sources = [cell.source for cell in nbformat.reads(new, as_version=4).cells]
+    assert sources == ["a", pages.setup_cell(), "mine"]
+    assert pages.with_setup(new) == new
+    assert f'"{pages.repository()}", "{pages.tag()}"' in pages.setup_cell()
 
 
 def test_pages_lose_live_outputs():

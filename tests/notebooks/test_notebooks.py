@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from molft_utils.making.pages import WIDGET, notebooks, repository, unwanted, with_repository
+from molft_utils.making.pages import WIDGET, notebooks, repository, setup_cell, tag, unwanted, with_repository
 
 HEADINGS = [
     "What you can do afterwards",
@@ -62,10 +62,12 @@ def test_checked_cells_have_the_marker_as_a_whole_comment(notebook):
 def test_notebook_files_are_small_and_name_the_repository(path):
     text = path.read_text(encoding="utf-8")
     assert len(text) < 2_000_000
-    assert with_repository(text, repository()) == text, "run `make badges`"
-    assert f"{repository()}/blob/main/notebooks/{path.name}" in text
+    assert with_repository(text, repository(), tag()) == text, "run `make badges`"
+    assert f"{repository()}/blob/{tag()}/notebooks/{path.name}" in text
 
 
-def test_set_up_cells_are_the_same():
-    cells = {code_cells(nbformat.read(path, as_version=4))[0].source for path in notebooks()}
-    assert len(cells) <= 1
+def test_the_set_up_cell_comes_from_one_source_and_is_folded(notebook):
+    first = code_cells(notebook)[0]
+    assert first.source == setup_cell(), "run `make badges`"
+    assert first.metadata["cellView"] == "form" and first.metadata["jupyter"]["source_hidden"]
+    compile(first.source, "set-up", "exec")
