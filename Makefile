@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini bank results bench lint badges clean
+.PHONY: help run test lab notebooks data mini bank results bench lint colab badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -65,6 +65,9 @@ lint: $(READY) ## style, types, the workflow
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+colab: $(READY) ## rehearse Google Colab: its versions, the set-up cell, six notebooks in smoke (Python 3.13)
+	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.colab
 
 badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the README and the notebooks
 	$(PY) -m molft_utils.making.pages badges
