@@ -50,7 +50,7 @@ def make_environment(python: str) -> None:
     subprocess.run([python, "-m", "venv", FOLDER / "venv"], check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shipped = [name for name in project["dependencies"] if not name.startswith("rdkit")]
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--constraint", constraints]
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
     subprocess.run([*pip, "torch"], check=True)
     subprocess.run([*pip, *shipped, "ipykernel", "torchao==0.10.0"], check=True)
     packages = next((FOLDER / "venv" / "lib").glob("python*/site-packages"))
