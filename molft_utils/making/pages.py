@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import nbformat
 from tqdm import tqdm
 
-from ..files import NOTEBOOKS_FOLDER, PAGES_FOLDER, ROOT, RUNS_FOLDER, write_atomically
+from ..files import NOTEBOOKS_FOLDER, ROOT, RUNS_FOLDER, write_atomically
+from .html import title, write_index, write_page
 
 if TYPE_CHECKING:  # a slow import, which `badges` does without
     from nbclient import NotebookClient
@@ -118,15 +119,6 @@ def unwanted(notebook: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-def write_page(notebook: nbformat.NotebookNode, name: str) -> None:
-    """Write the executed notebook and its HTML page under ``runs/pages``."""
-    from nbconvert import HTMLExporter
-
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": name}})
-    write_atomically(PAGES_FOLDER / f"{name}.html", body)
-    write_atomically(PAGES_FOLDER / f"{name}.ipynb", nbformat.writes(notebook))
-
-
 def run(profile: str, refresh: bool, only: list[str]) -> None:
     """Execute the notebooks in order; with ``refresh``, write the outputs back into the committed files."""
     began = time.perf_counter()
@@ -136,6 +128,7 @@ def run(profile: str, refresh: bool, only: list[str]) -> None:
         n_cells = run_one(path, profile, refresh)
         seconds = time.perf_counter() - start
         print(f"{path.stem:16} {n_cells:3} cells {seconds:6.0f} s   runs/pages/{path.stem}.html", flush=True)
+    write_index({path.stem: title(nbformat.read(path, as_version=4)) for path in notebooks()})
     seconds = time.perf_counter() - began
     figures = environment(profile, refresh)["MOLFT_FIGURES"]
     print(f"{len(chosen)} notebooks in {seconds:.0f} s, profile {profile}; figures are in {figures}")
@@ -151,7 +144,7 @@ def run_one(path: Path, profile: str, refresh: bool) -> int:
     """
     notebook = execute(path, profile, refresh)
     problems = unwanted(notebook)  # before tidying, which drops the error stream and with it every warning
-    write_page(tidy(notebook), path.stem)
+    write_page(tidy(notebook), path.stem, [other.stem for other in notebooks()])
     if problems:
         message = f"{path.name} shows what a page should not: {'; '.join(problems[:3])}"
         if refresh:

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from molft_utils.files import ROOT
-from molft_utils.making import pages
+from molft_utils.making import html, pages
 from molft_utils.making.pages import WIDGET, environment, execute, tidy, unwanted, with_repository
 
 
@@ -51,7 +51,7 @@ def test_unwanted_error_streams_and_tracebacks_are_found_before_tidying():
 
 def test_a_warning_in_a_notebook_is_never_committed(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "NOTEBOOKS_FOLDER", tmp_path)
-    monkeypatch.setattr(pages, "PAGES_FOLDER", tmp_path / "pages")
+    monkeypatch.setattr(html, "PAGES_FOLDER", tmp_path / "pages")
     cell = nbformat.v4.new_code_cell("import warnings; warnings.warn('old')")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "01_x.ipynb")
     before = (tmp_path / "01_x.ipynb").read_text()

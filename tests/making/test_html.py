@@ -1,0 +1,54 @@
+"""Pages that need no network."""
+
+import re
+
+import nbformat
+import pytest
+
+from molft_utils.making import html
+from molft_utils.making.html import page, title, with_mathml
+from molft_utils.making.pages import notebooks, setup_cell
+
+NAMES = [path.stem for path in notebooks()]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {path.stem: page(nbformat.read(path, as_version=4), path.stem, NAMES) for path in notebooks()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_asks_nobody_for_anything_and_is_small(pages, name):
+    assert not re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="https?:', pages[name])
+    assert "mathjax" not in pages[name].lower() and "@import" not in pages[name]
+    assert len(pages[name].encode()) < 3_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_formula_is_left_as_dollars(pages, name):
+    prose = re.sub(
+        r"<pre.*?</pre>|<code.*?</code>|<script.*?</script>|<style.*?</style>", "", pages[name], flags=re.DOTALL
+    )
+    assert not re.search(r"\$[^$<]*\\[a-z]+[^$<]*\$", prose)
+
+
+def test_formulas_become_mathml_and_code_stays():
+    text = with_mathml("Let $x_1 * y$ be `$HOME`:\n\n$$\\frac{a}{b}$$\n\n```\n$5 and $6\n```")
+    assert text.count("<math") == 2 and 'display="block"' in text and "<mfrac>" in text
+    assert "`$HOME`" in text and "$5 and $6" in text
+    assert "_" not in re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL).replace("xmlns", "")
+
+
+def test_a_page_leads_to_its_neighbours_and_hides_the_plumbing(pages):
+    middle = pages[NAMES[2]]
+    assert middle.count(f'href="{NAMES[1]}.html"') == middle.count(f'href="{NAMES[3]}.html"') == 2
+    assert setup_cell().splitlines()[3] not in middle
+    assert "prefers-color-scheme: dark" in middle and "--jp-layout-color0" in middle.split("prefers-color-scheme")[1]
+
+
+def test_the_index_lists_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "PAGES_FOLDER", tmp_path)
+    html.write_index({path.stem: title(nbformat.read(path, as_version=4)) for path in notebooks()})
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r'href="(\w+)\.html"', text)] == NAMES
+    assert "1 · The data, and how it is split" in text
