@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ def device() -> torch.device:
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the progress bars and reports that transformers prints about local files out of a notebook."""
+def quiet_transformers(keep_bars: bool = False) -> Iterator[None]:
+    """Keep the reports that transformers prints about weights out of a notebook, and its progress bars, too."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not keep_bars:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
@@ -109,7 +110,7 @@ def load_model(
     # The published files say deterministic_eval=False, which would redraw Omega at every prediction.
     config = {"deterministic_eval": True, **config}
     try:
-        with nullcontext() if on_hub else quiet_transformers():  # a download keeps its progress bar
+        with quiet_transformers(keep_bars=bool(on_hub)):  # a download's; what is missing is looked at below
             # A pair with output_loading_info; the library's type hints know only the model.
             model_and_report: Any = MODEL_CLASSES[task].from_pretrained(
                 name, **on_hub, **config, use_safetensors=True, output_loading_info=True
