@@ -22,8 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from ..files import DATA_FOLDER, RUNS_FOLDER
-from ..molformer import MolformerConfig, MolformerForMaskedLM
-from ..molformer.checkpoints import XL, XL_REVISION
+from ..molformer import XL, XL_REVISION, MolformerConfig, MolformerForMaskedLM
 
 FOLDER = RUNS_FOLDER / "hub"
 

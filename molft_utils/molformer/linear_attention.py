@@ -124,3 +124,30 @@ class MolformerSelfAttention(nn.Module):
             weighted, normaliser = (phi_q @ (phi_k @ values)).split((v.shape[-1], 1), dim=-1)
             context = weighted / normaliser.clamp(min=self.eps)  # [B, H, L, d]
         return context.transpose(1, 2).flatten(-2).to(hidden.dtype)
+
+
+@torch.no_grad()
+def attention_weights(attention: MolformerSelfAttention, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """What the forward pass never forms: how much each token looks at each, for pictures of molecules without padding.
+
+    Parameters
+    ----------
+    attention
+        In eval mode.
+    hidden : Tensor [B, L, hidden]
+    rotary
+        As :func:`rotary_tables` gives them.
+
+    Returns
+    -------
+    Tensor [B, H, L, L]
+        Row i holds the weights with which token i averages the values; a row sums to 1.
+    """
+    q, k = (
+        at_least_fp32(layer(hidden)).unflatten(-1, (attention.n_heads, -1))
+        for layer in (attention.query, attention.key)
+    )
+    cos, sin = rotary
+    phi_q, phi_k = (attention.feature_map.rotated(x, cos, sin).permute(1, 2, 0, 3) for x in (q, k))  # [B, H, L, F]
+    pairs = phi_q @ phi_k.transpose(-1, -2)
+    return pairs / pairs.sum(dim=-1, keepdim=True).clamp(min=attention.eps)

@@ -37,27 +37,27 @@ def _layer(panel: Axes, method: str) -> None:
     """Input x below, output h above, and between them the boxes of one method."""
     beside = method == "lora"
     middle = 2.6 if beside else 4.0
-    _blank(panel)
+    blank(panel)
     panel.text(4, 0.4, "x", ha="center", size=15, style="italic")
     panel.text(4, 9.2, "h", ha="center", size=15, style="italic")
-    _box(panel, middle, 3.6, 2.6, 2.2, "W", method == "full")
-    _box(panel, 4, 6.5, 2.6, 0.7, "+ b", method in ("full", "bitfit"))
-    _arrow(panel, (4, 1.0), (middle, 2.4))
-    _arrow(panel, (middle, 4.8), (4, 6.1))
+    box(panel, middle, 3.6, 2.6, 2.2, "W", method == "full")
+    box(panel, 4, 6.5, 2.6, 0.7, "+ b", method in ("full", "bitfit"))
+    arrow(panel, (4, 1.0), (middle, 2.4))
+    arrow(panel, (middle, 4.8), (4, 6.1))
     if beside:
-        _box(panel, 6.3, 2.9, 2.0, 0.7, "A", True)
-        _box(panel, 6.3, 4.7, 2.0, 0.7, "B", True)
-        _arrow(panel, (4, 1.0), (6.3, 2.5))
-        _arrow(panel, (6.3, 3.3), (6.3, 4.3))
-        _arrow(panel, (6.3, 5.1), (4, 6.1))
+        box(panel, 6.3, 2.9, 2.0, 0.7, "A", True)
+        box(panel, 6.3, 4.7, 2.0, 0.7, "B", True)
+        arrow(panel, (4, 1.0), (6.3, 2.5))
+        arrow(panel, (6.3, 3.3), (6.3, 4.3))
+        arrow(panel, (6.3, 5.1), (4, 6.1))
         panel.text(7.5, 3.7, "r wide", size=10, color=TRAINS, ha="center")
         panel.text(6.6, 5.6, "× α / r", size=10, color=TRAINS)
     if method == "ia3":
-        _arrow(panel, (4, 6.9), (4, 7.6))
-        _box(panel, 4, 8.0, 2.6, 0.7, "⊙ ℓ", True)
-        _arrow(panel, (4, 8.4), (4, 9.1))
+        arrow(panel, (4, 6.9), (4, 7.6))
+        box(panel, 4, 8.0, 2.6, 0.7, "⊙ ℓ", True)
+        arrow(panel, (4, 8.4), (4, 9.1))
     else:
-        _arrow(panel, (4, 6.9), (4, 9.1))
+        arrow(panel, (4, 6.9), (4, 9.1))
 
 
 @look()
@@ -71,19 +71,19 @@ def switching(sizes: Mapping[str, int], name: str) -> None:
     """
     figure, (left, right) = new_figure(11.0, 3.8, columns=2)
     for panel, title in ((left, "Switch: one checkpoint, an adapter a task"), (right, "Merge: one plain model a task")):
-        _blank(panel)
+        blank(panel)
         panel.set_title(title, loc="center")
-    _box(left, 4, 2.6, 6.4, 2.2, f"checkpoint, frozen\n{_size(sizes['checkpoint'])}, loaded once", False)
+    box(left, 4, 2.6, 6.4, 2.2, f"checkpoint, frozen\n{_size(sizes['checkpoint'])}, loaded once", False)
     for x, task in ((1.6, "logD"), (4.0, "solubility"), (6.4, "toxicity")):
-        _box(left, x, 6.9, 1.9, 1.6, f"{task}\n{_size(sizes['adapter'])}", True)
-        _arrow(left, (x, 6.0), (x, 3.8))
+        box(left, x, 6.9, 1.9, 1.6, f"{task}\n{_size(sizes['adapter'])}", True)
+        arrow(left, (x, 6.0), (x, 3.8))
     left.text(4, 8.5, "adapter, head, Ω", ha="center", size=11, color=TRAINS)
-    _box(right, 1.9, 2.6, 2.6, 2.2, "W", False)
+    box(right, 1.9, 2.6, 2.6, 2.2, "W", False)
     right.text(3.75, 2.6, "+", ha="center", va="center", size=16)
-    _box(right, 5.8, 2.6, 2.6, 2.2, "(α / r) B A", True)
-    _arrow(right, (1.9, 3.8), (3.6, 5.7))
-    _arrow(right, (5.8, 3.8), (4.4, 5.7))
-    _box(right, 4, 6.9, 5.6, 2.2, f"W′, {_size(sizes['checkpoint'])}\nas fast as before, nothing to switch", False)
+    box(right, 5.8, 2.6, 2.6, 2.2, "(α / r) B A", True)
+    arrow(right, (1.9, 3.8), (3.6, 5.7))
+    arrow(right, (5.8, 3.8), (4.4, 5.7))
+    box(right, 4, 6.9, 5.6, 2.2, f"W′, {_size(sizes['checkpoint'])}\nas fast as before, nothing to switch", False)
     show(
         figure,
         name,
@@ -98,12 +98,12 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
-def _blank(panel: Axes) -> None:
+def blank(panel: Axes) -> None:
     panel.set(xlim=(0, 8), ylim=(0, 10))
     panel.axis("off")
 
 
-def _box(panel: Axes, x: float, y: float, width: float, height: float, text: str, trains: bool) -> None:
+def box(panel: Axes, x: float, y: float, width: float, height: float, text: str, trains: bool) -> None:
     """A box centred on x, y: coloured where it trains, else grey."""
     colour = TRAINS if trains else FROZEN
     corner = (x - width / 2, y - height / 2)
@@ -113,5 +113,5 @@ def _box(panel: Axes, x: float, y: float, width: float, height: float, text: str
     panel.text(x, y, text, ha="center", va="center", size=12)
 
 
-def _arrow(panel: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def arrow(panel: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     panel.annotate("", end, start, arrowprops=dict(arrowstyle="->", color="#555555", lw=1.3))

@@ -1,7 +1,7 @@
 """Training on labels and on masked tokens, and what a trained model says."""
 
 from .batches import length_batches, model_tokens, molecule_batches
-from .inference import embed, predict
+from .inference import attention, embed, predict
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm
 from .regression import finetune
 from .trainer import Fit, OneDevice, resolved_precision, resume_point

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ..data import randomised
 from ..errors import DataError
-from ..molformer import MolformerForSequenceClassification, tokenise
+from ..molformer import MolformerForSequenceClassification, attention_weights, load_tokenizer, tokenise
 from .batches import length_batches, model_tokens, pad
 
 
@@ -68,6 +68,44 @@ def embed(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size:
     """
     encoder = _unwrapped(model).base_model  # an encoder's is the encoder itself
     return _in_batches(model, model_tokens(model, smiles), batch_size, lambda **batch: encoder(**batch).pooler_output)
+
+
+@torch.inference_mode()
+def attention(model: PreTrainedModel, smiles: str, layer: int = -1) -> tuple[list[str], np.ndarray]:
+    """How much each token of a molecule looks at each other one in a layer, averaged over heads.
+
+    Parameters
+    ----------
+    model
+        An encoder, a masked-language model or a regression model, in eval mode.
+    layer
+        Number of the encoder layer; -1 is the last.
+
+    Returns
+    -------
+    tokens : list of str
+        ``<bos>`` and ``<eos>`` included.
+    weights : np.ndarray [tokens, tokens]
+        A row sums to 1.
+    """
+    encoder = _unwrapped(model).base_model
+    module = encoder.get_submodule("encoder.layer")[layer].attention.self  # type: ignore[index, union-attr]
+    seen: dict[str, Any] = {}
+    ids = model_tokens(model, [smiles])[0]
+    with _watching(module, seen):
+        encoder(input_ids=torch.tensor([ids], device=model.device))
+    weights = attention_weights(module, seen["hidden"], seen["rotary"])
+    return list(load_tokenizer().convert_ids_to_tokens(ids)), weights[0].mean(dim=0).cpu().numpy()
+
+
+@contextmanager
+def _watching(module: nn.Module, seen: dict) -> Iterator[None]:
+    """Keep the arguments with which an attention module is called."""
+    hook = module.register_forward_pre_hook(lambda _, args: seen.update(hidden=args[0], rotary=args[2]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -3,8 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from molft_utils.show import diagrams, plots, widgets
+from molft_utils import load_model
+from molft_utils.molformer import attention_weights
+from molft_utils.show import chemistry, diagrams, plots, widgets
+from molft_utils.training import attention
 
 ORDERS = np.array([[0, 1], [1, 0]])
 PATHS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]])
@@ -55,3 +59,79 @@ def test_where_no_label_is_wrong_every_rule_keeps_all_but_the_trusted(drawn, mon
     (axes,) = figures[0][1]
     lines = {line.get_label(): line[0].get_ydata().tolist() for line in axes.containers}
     assert lines == {"keep all": [0.7, 1.0], "trusted only": [1.1, 1.1], "loss": [0.7, 0.8]}
+
+
+def moved(drawn, value):
+    """Move the last slider or menu that was shown."""
+    interactive = next(shown for shown in reversed(drawn) if hasattr(shown, "children"))
+    interactive.children[0].value = value
+
+
+def test_any_molecule_is_answered_by_each_model_and_a_wrong_one_is_named(drawn, capsys):
+    known = pd.DataFrame({"smiles": ["CCO", "CCCO", "c1ccccc1", "CCN"], "label": [0.0, 1.0, 2.0, 3.0]})
+    predictors = {"length": lambda smiles: np.array([float(len(s)) for s in smiles])}
+    widgets.any_molecule(predictors, known, "CCCCO", "any")
+    assert "predicted logD length 5.00" in drawn[-1]
+    moved(drawn, "c1ccccc1C")
+    assert "tokens: C c 1 c c c c c 1" in capsys.readouterr().out
+    assert drawn[-1]["smiles"].iloc[0] == "c1ccccc1" and drawn[-2].loc["length", "predicted logD"] == 9
+    moved(drawn, "c1ccccc")
+    assert "c1ccccc" in capsys.readouterr().out
+
+
+def test_the_scale_explodes_below_half_the_largest_eigenvalue(drawn, capsys):
+    exact = np.array([1.0, 1.0])
+
+    def run(scale):  # the error of each step is the one before times 1 - 1 / scale
+        return exact + np.outer((1 - 1 / scale) ** np.arange(1, 301), [0.5, 0.0])
+
+    widgets.scale_slider(run, exact, "scale")
+    moved(drawn, 0.4)
+    assert "it explodes" in capsys.readouterr().out
+    moved(drawn, 2.0)
+    assert "it comes nearer" in capsys.readouterr().out
+
+
+def test_the_damping_moves_wrong_labels(drawn, capsys):
+    wrong = np.array([True, True, False, False])
+    widgets.damping_slider({0.01: np.array([0, 1, 2, 3]), 1.0: np.array([3, 2, 1, 0])}, wrong, "damping")
+    assert drawn[-1].endswith("0.01 1.00, 1 0.00.")
+    moved(drawn, 1.0)
+    assert "among the 2 lowest 0 are wrong; AUROC 0.000" in capsys.readouterr().out
+
+
+def test_a_cell_shows_its_curve_and_its_worst_molecules(drawn):
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "validation_loss": [1.0, 0.7]})
+    test = pd.DataFrame({"smiles": list("ABCDE"), "label": [0.0] * 5})
+    cells = {"full": (history, np.arange(5.0)), "lora": (history.assign(validation_loss=0.9), -(np.arange(5.0) ** 2))}
+    widgets.cell_menu(cells, test, "cells")
+    assert drawn[-1].endswith("full 0.70, lora 0.90.")
+    moved(drawn, "lora")
+    assert drawn[-1]["smiles"].tolist() == list("EDCB") and drawn[-2].loc["validation_loss"].tolist() == [0.9, 0.9]
+
+
+def test_attention_is_what_the_layer_averages_with():
+    model = load_model("mini", task="encoder")
+    tokens, weights = attention(model, "CCO")
+    assert tokens == ["<bos>", "C", "C", "O", "<eos>"] and np.allclose(weights.sum(axis=1), 1, atol=1e-5)
+    layer, seen = model.encoder.layer[0].attention.self, {}
+    hook = layer.register_forward_hook(lambda m, args, out: seen.update(hidden=args[0], rotary=args[2], out=out))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[0, 4, 4, 5, 1]]))
+        hook.remove()
+        values = layer.value(seen["hidden"]).unflatten(-1, (layer.n_heads, -1)).transpose(1, 2)
+        by_pairs = attention_weights(layer, seen["hidden"], seen["rotary"]) @ values
+    assert torch.allclose(by_pairs.transpose(1, 2).flatten(-2), seen["out"], atol=1e-5)
+
+
+def test_pictures_of_molecules_say_what_they_show(drawn):
+    chemistry.one_line("CCO", ["<bos>", "C", "C", "O", "<eos>"], 128, -0.31, "line")
+    assert "5 tokens, a vector of 128 numbers" in drawn[-1] and "logD of -0.31" in drawn[-1]
+    weights = np.full((5, 5), 0.2)
+    weights[:, 3] += 0.2
+    chemistry.attention_map("CCO", ["<bos>", "C", "C", "O", "<eos>"], weights, "attention", "title")
+    assert "Most looked at: O (place 3) 2.0" in drawn[-1]
+    labels = np.arange(30.0)
+    vectors = np.random.default_rng(0).normal(size=(30, 4))
+    chemistry.embedding_maps({"before": vectors, "after": vectors + 100 * labels[:, None]}, labels, "map")
+    assert drawn[-1].endswith("after 1.00.")
