@@ -124,13 +124,16 @@ class Mlm:
 
 @dataclasses.dataclass(frozen=True)
 class Peft:
-    """Learning rates of the parameter-efficient methods; full fine-tuning takes ``regression.learning_rate``."""
+    """Learning rates of the parameter-efficient methods; full fine-tuning takes ``regression.learning_rate``.
+
+    The best on validation for the small checkpoint and four epochs (``data/results/sweep.csv``).
+    """
 
     prefix: ClassVar[str] = ""
     bitfit_learning_rate: float = 1e-2
     lora_learning_rate: float = 1e-2
     lora_all_learning_rate: float = 1e-2
-    ia3_learning_rate: float = 3e-2
+    ia3_learning_rate: float = 1e-1
 
     def __post_init__(self) -> None:
         _require_positive(self, *(field.name for field in dataclasses.fields(self)))

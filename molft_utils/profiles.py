@@ -127,7 +127,8 @@ MEANING = {
     "not been run on one",
 }
 
-#: What suits a model of the published size; the defaults of the groups suit the small one.
+#: What suits a model of the published size; the defaults of the groups suit the small one. Taken from the literature
+#: (Hu et al. 2022, Liu et al. 2022, Schulman et al. 2025), as no sweep was run at this size.
 PUBLISHED_SIZE = dict(
     learning_rate=3e-5,
     bitfit_learning_rate=4e-4,

@@ -80,8 +80,9 @@ def record_sweep() -> pd.DataFrame:
     -------
     DataFrame
         ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of
-        ``validation`` and ``test`` RMSE in logD, and ``best``: whether the validation error is the smallest among the
-        rates with the most seeds. The method that trains most comes first.
+        ``validation`` and ``test`` RMSE in logD, and ``best``: the smallest of the rates that are level with the lowest
+        validation error, that is within one standard error of it, among those with the most seeds (the one standard
+        error rule; Hastie, Tibshirani and Friedman 2009, section 7.10). The method that trains most comes first.
 
     Raises
     ------
@@ -89,15 +90,22 @@ def record_sweep() -> pd.DataFrame:
         If the table was never made.
     """
     groups = records.read("sweep").groupby(["name", "epochs", "rate"], sort=False)
-    validation, test = ("validation_rmse", "mean"), ("rmse", "mean")
+    validation, test, trained = ("validation_rmse", "mean"), ("rmse", "mean"), ("trained", "first")
+    error = ("validation_rmse", "sem")
     table = groups.agg(
-        trained=("trained", "first"), seeds=("seed", "size"), validation=validation, test=test
+        trained=trained, seeds=("seed", "size"), validation=validation, error=error, test=test
     ).reset_index()
     table = table.sort_values(["trained", "epochs", "rate"], ascending=[False, True, True], ignore_index=True)
-    of_method = table.groupby(["name", "epochs"])
-    candidates = table["validation"].where(table["seeds"] == of_method["seeds"].transform("max"))
-    best = candidates.groupby([table["name"], table["epochs"]]).transform("min")
-    return table.assign(best=candidates == best)
+    best = [_best_of(rows) for _, rows in table.groupby(["name", "epochs"])]
+    return table.assign(best=table.index.isin(best)).drop(columns="error")
+
+
+def _best_of(rows: pd.DataFrame) -> int:
+    """The index of the smallest rate that is level with the best, among those with the most seeds."""
+    rows = rows[rows["seeds"] == rows["seeds"].max()]
+    lowest = rows.loc[rows["validation"].idxmin()]
+    level = rows[rows["validation"] <= lowest["validation"] + (0 if pd.isna(lowest["error"]) else lowest["error"])]
+    return int(level["rate"].idxmin())
 
 
 def best_rate(name: str, epochs: int) -> float:

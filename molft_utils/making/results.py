@@ -63,7 +63,7 @@ def _each(compute: Callable[..., None], runs: Sequence[tuple], jobs: int) -> Non
 
 
 #: Name on the command line -> what makes it, from the variants named, the seeds, and the number of jobs. In this order:
-#: the table of twenty epochs takes its learning rates from the sweep.
+#: the table ``fair`` takes its learning rates from the sweep.
 MAKERS: dict[str, Callable[[Sequence[str], Sequence[int], int], None]] = {
     "sweep": lambda only, seeds, jobs: sweep_study.run_sweep(jobs),
     **{table: partial(run_rows, table) for table in TABLES},

@@ -6,7 +6,13 @@ from molft_utils import DataError
 from molft_utils.evaluation import best_rate, record_sweep, records
 
 #: Rate -> validation errors by seed. The single run at 1e-4 is lucky; the test errors are the negative ones.
-SWEEP = {1e-4: [0.70], 3e-4: [0.74, 0.80, 0.79], 1e-3: [0.75, 0.76, 0.74], 3e-3: [0.80, 0.85, 0.90]}
+SWEEP = {
+    1e-4: [0.70],
+    3e-4: [0.74, 0.80, 0.79],
+    1e-3: [0.75, 0.76, 0.74],
+    3e-3: [0.70, 0.75, 0.77],  # the lowest mean, and its standard error reaches 1e-3
+    1e-2: [0.80, 0.85, 0.90],
+}
 
 
 @pytest.fixture(autouse=True)
