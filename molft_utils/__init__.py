@@ -4,7 +4,7 @@ The functions that the notebooks use most can be imported from here, the others 
 one idea.
 """
 
-from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, overlap, split
+from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
 from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
 from .evaluation import Scores, beside_report, evaluate, grade, paired_difference, scores
 from .experiments import grid
@@ -38,6 +38,7 @@ __all__ = [
     "load_logp",
     "load_model",
     "load_secondary",
+    "load_table",
     "load_tokenizer",
     "overlap",
     "paired_difference",

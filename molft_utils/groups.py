@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Protocol
 
 from .errors import SettingsError
 
+#: For a field that was added later: results that were made without it stay as they are.
+UNSET_IS_NO_INPUT = {"unset_is_no_input": True}
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -15,6 +18,10 @@ class Data:
 
     Parameters
     ----------
+    table : str or None
+        A CSV of one's own in place of Lipophilicity.
+    target : str or None
+        The column that is to be predicted; None finds it by its usual names.
     split_method : {"random", "scaffold"}
     split_seed : int
     limit : int or None
@@ -26,6 +33,8 @@ class Data:
     """
 
     prefix: ClassVar[str] = ""
+    table: str | None = dataclasses.field(default=None, metadata=UNSET_IS_NO_INPUT)
+    target: str | None = dataclasses.field(default=None, metadata=UNSET_IS_NO_INPUT)
     split_method: str = "random"
     split_seed: int = 42
     limit: int | None = None
@@ -33,6 +42,8 @@ class Data:
     max_tokens: int = 128
 
     def __post_init__(self) -> None:
+        if self.table is not None:
+            object.__setattr__(self, "table", str(self.table))  # a Path is no JSON
         _choose(self, split_method=("random", "scaffold"))
         _require_positive(self, "max_tokens")
         if self.limit is not None:

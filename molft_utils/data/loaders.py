@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError, DataWarning
 from ..files import DATA_FOLDER, data_file
-from .tables import check_table, lines_have, named
+from .tables import LABEL_NAMES, check_table, lines_have, named
 
 HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
 
@@ -82,6 +82,36 @@ def load_secondary(path: str | Path | None = None) -> pd.DataFrame:
     return table
 
 
+def load_table(path: str | Path, target: str | None = None) -> pd.DataFrame:
+    """Load a table of one's own, checked: SMILES, and a column to be predicted.
+
+    Parameters
+    ----------
+    path
+        A CSV in UTF-8 with a header line.
+    target
+        The name of the column to be predicted; None finds it by its usual names.
+
+    Returns
+    -------
+    DataFrame
+        ``smiles``, ``label``, and the other columns as they stand.
+
+    Raises
+    ------
+    DataError
+        As :func:`load_secondary`, and if there is no column ``target``.
+
+    Warns
+    -----
+    DataWarning
+        As :func:`load_secondary`.
+    """
+    table = read_table(Path(path), target)
+    _warn(table, Path(path))
+    return table
+
+
 def load_logp() -> pd.DataFrame:
     """Load the measured logP values of molecules that are not in Lipophilicity, checked.
 
@@ -99,9 +129,11 @@ def load_logp() -> pd.DataFrame:
     return read_table(data_file("logp.csv"))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read and check a CSV (UTF-8, commas, a header line); see :func:`check_table`."""
+def read_table(path: Path, target: str | None = None) -> pd.DataFrame:
+    """Read and check a CSV (UTF-8, commas, a header line); ``target`` names the label; see :func:`check_table`."""
     header, rows, lines = _records(_text(path), path.name)
+    if target is not None:
+        header = _with_label(header, target, path.name)
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(f"{path.name} has more than one column {twice[0]!r}; give each column a name of its own")
@@ -153,6 +185,17 @@ def _records(text: str, source: str) -> tuple[list[str], list[list[str]], list[i
     header = [name or f"unnamed {number}" for number, name in enumerate(records[0], start=1)]
     rows = [record or [""] * len(header) for record in records[1:]]  # the reader gives a blank line no field at all
     return header, rows, begins[1:-1]
+
+
+def _with_label(header: list[str], target: str, source: str) -> list[str]:
+    """The header with the target's column as ``label``, and another ``label`` out of its way."""
+    if target not in header:
+        raise DataError(f"{source} has no column {target!r}; it has {', '.join(header)}")
+    usual = [name.strip().lower() in LABEL_NAMES for name in header]
+    return [
+        "label" if name == target else f"other {name}" if clash else name
+        for name, clash in zip(header, usual, strict=True)
+    ]
 
 
 def _booleans(column: pd.Series, source: str, lines: Sequence[int]) -> pd.Series:

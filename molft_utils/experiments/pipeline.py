@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, set_seed
 
-from ..data import Split, baseline_predictions, load_lipophilicity, split, table_hash
+from ..data import Split, baseline_predictions, load_lipophilicity, load_table, split, table_hash
 from ..errors import StaleRunError
 from ..files import write_atomically
 from ..molformer import device, load_model, quiet_transformers
@@ -92,7 +92,8 @@ class StagedFit:
 
 def tables(settings: Settings) -> Split:
     """The split that the settings name; ``limit`` cuts each part to its first molecules."""
-    parts = _full_split(settings.data.split_method, settings.data.split_seed)
+    data = settings.data
+    parts = _full_split(data.split_method, data.split_seed, data.table, data.target)
     return Split(*(part.head(settings.data.limit).copy() for part in (parts.train, parts.validation, parts.test)))
 
 
@@ -103,8 +104,8 @@ def whole_table() -> pd.DataFrame:
 
 
 @lru_cache(maxsize=4)
-def _full_split(method: str, seed: int) -> Split:
-    return split(whole_table(), method, seed)
+def _full_split(method: str, seed: int, path: str | None, target: str | None) -> Split:
+    return split(whole_table() if path is None else load_table(path, target), method, seed)
 
 
 def baseline(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:

@@ -89,9 +89,12 @@ def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
         "device": device().type,
     }
     for group in sorted({group for kind in all_kinds for group in kind.groups}):
-        inputs[group] = dataclasses.asdict(getattr(settings, group))
+        inputs[group] = as_inputs(getattr(settings, group))
     if "data" in inputs:
-        inputs["lipophilicity"] = file_hash(DATA_FOLDER / "lipophilicity.csv")
+        own = settings.data.table if settings is not None else None
+        inputs["lipophilicity"] = file_hash(Path(own) if own else DATA_FOLDER / "lipophilicity.csv")
+        if own:
+            inputs["data"]["table"] = "a file"  # the input is what it holds, not where it lies
     if settings is not None and "training" in inputs:
         checkpoint = settings.training.checkpoint
         inputs["training"]["precision"] = resolved_precision(settings.training.precision)
@@ -99,6 +102,16 @@ def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
         inputs["training"]["checkpoint"] = checkpoint if checkpoint in NAMED else "a folder"
         inputs["checkpoint"] = checkpoint_hash(checkpoint)
     return inputs
+
+
+def as_inputs(group: Any) -> dict[str, Any]:
+    """A group of settings as JSON, without the fields that are no input while they are unset."""
+    unset = {
+        field.name
+        for field in dataclasses.fields(group)
+        if field.metadata.get("unset_is_no_input") and getattr(group, field.name) is None
+    }
+    return {name: value for name, value in dataclasses.asdict(group).items() if name not in unset}
 
 
 def run_stage(
