@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini bank results bench lint colab badges clean
+.PHONY: help run test lab notebooks data mini bank results bench lint colab hub browser badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -68,6 +68,13 @@ lint: $(READY) ## style, types, the workflow
 
 colab: $(READY) ## rehearse Google Colab: its versions, the set-up cell, six notebooks in smoke (Python 3.13)
 	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.colab
+
+hub: $(READY) ## a stand-in for the Hugging Face hub with a full-size model of random weights: loading, costs
+	OMP_NUM_THREADS=2 $(PY) -m molft_utils.making.hub
+
+browser: $(READY) ## run notebooks in JupyterLab in headless Chromium and move every widget
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[browser]"
+	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.browser
 
 badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the README and the notebooks
 	$(PY) -m molft_utils.making.pages badges
