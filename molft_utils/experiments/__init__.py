@@ -1,7 +1,7 @@
 """What runs once and is loaded afterwards: stages, the pipeline of the notebooks, selections, the grid."""
 
 from . import doubtful, grid, pipeline, rules, selection
-from .cost import optimiser_bytes, saved_bytes, seconds_a_step
+from .cost import PeakMemory, optimiser_bytes, saved_bytes, seconds_a_step
 from .descriptions import described
 from .grading import graded
 from .stages import Kind, commit, inputs_of, run_stage

@@ -1,0 +1,54 @@
+"""The stand-in for the hub: what it serves, what it refuses, and a download that breaks off."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from molft_utils.making.hub import serve
+from molft_utils.molformer import XL, XL_REVISION
+
+BIG = bytes(range(256)) * 8_000
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(BIG)
+    return tmp_path
+
+
+def ask(endpoint: str, name: str, revision: str = XL_REVISION, repository: str = XL, method: str = "GET", **headers):
+    url = f"{endpoint}/{repository}/resolve/{revision}/{name}"
+    return urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers))
+
+
+def test_files_come_with_what_the_client_asks_for(files):
+    with serve(files) as endpoint:
+        head = ask(endpoint, "model.safetensors", method="HEAD")
+        assert head.headers["X-Repo-Commit"] == XL_REVISION and int(head.headers["Content-Length"]) == len(BIG)
+        assert head.headers["ETag"] == ask(endpoint, "model.safetensors").headers["ETag"]
+        assert ask(endpoint, "model.safetensors").read() == BIG
+        rest = ask(endpoint, "model.safetensors", Range="bytes=1000-")
+        assert rest.status == 206 and rest.read() == BIG[1000:]
+
+
+@pytest.mark.parametrize(
+    "given, code",
+    [
+        (dict(name="adapter_config.json"), "EntryNotFound"),
+        (dict(name="config.json", revision="f" * 40), "RevisionNotFound"),
+        (dict(name="config.json", repository="some/other"), "RepoNotFound"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_its_name(files, given, code):
+    with serve(files) as endpoint, pytest.raises(urllib.error.HTTPError) as error:
+        ask(endpoint, **given)
+    assert error.value.code == 404 and error.value.headers["X-Error-Code"] == code
+
+
+def test_a_broken_server_stops_in_the_middle_of_the_weights(files):
+    with serve(files, broken=True) as endpoint:
+        assert ask(endpoint, "config.json").read() == b"{}"
+        with pytest.raises(Exception, match="IncompleteRead"):
+            ask(endpoint, "model.safetensors").read()
