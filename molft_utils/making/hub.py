@@ -9,6 +9,7 @@ costs are those of the published model.
 
 import hashlib
 import http.server
+import json
 import os
 import shutil
 import subprocess

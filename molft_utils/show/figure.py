@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +11,10 @@ import numpy as np
 import seaborn as sns
 from cycler import cycler
 from IPython.display import display
+from matplotlib.axis import Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -21,6 +25,9 @@ COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#99
 
 #: Six colours of the same palette, for lines of equal standing.
 SIX = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+
+#: Pixels from the left to the right that a projector shows well.
+PROJECTOR = 1400
 
 #: The look that every figure shares: seaborn's "notebook" and "ticks", and our own colours and spines.
 LOOK = {
@@ -53,26 +60,49 @@ def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tup
 
 @look()
 def show(figure: Figure, name: str, alt: str) -> None:
-    """Write ``<name>.png`` into the folder of figures and show the figure with its text alternative."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    show_png(buffer.getvalue(), name, alt)
+    """Write ``<name>.png`` into the folder of figures and show the figure with its text alternative.
+
+    Warns
+    -----
+    UserWarning
+        If a text reaches over the edge.
+    """
+    buffer, width = io.BytesIO(), figure.get_figwidth()
+    figure.savefig(buffer, format="png", dpi=max(110, PROJECTOR / width))
+    if cut := texts_over_the_edge(figure):
+        warnings.warn(f"{name}: cut off at the edge: {', '.join(cut)}", UserWarning, stacklevel=3)
+    show_png(buffer.getvalue(), name, alt, round(100 * width))
 
 
-def show_png(png: bytes, name: str, alt: str) -> None:
-    """Write and show a finished picture."""
+def texts_over_the_edge(figure: Figure) -> list[str]:
+    """The texts of a figure that are not wholly on it; ticks lie at their axes, and are left out."""
+    FigureCanvasAgg(figure).draw()
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = {id(text) for axis in axes for tick in axis.findobj(Tick) for text in (tick.label1, tick.label2)}
+    edge, cut = figure.bbox, []
+    for text in figure.findobj(Text):
+        if text.get_text().strip() and text.get_visible() and id(text) not in ticks:
+            box = text.get_window_extent()
+            if box.width and (min(box.x0, box.y0) < -1 or box.x1 > edge.x1 + 1 or box.y1 > edge.y1 + 1):
+                cut.append(text.get_text())
+    return cut
+
+
+def show_png(png: bytes, name: str, alt: str, width: int | None = None) -> None:
+    """Write and show a finished picture, on a page so many pixels wide."""
     write_atomically(figures_folder() / f"{name}.png", png)
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+    display(data, raw=True, metadata={"image/png": {"alt": alt} | ({"width": width} if width else {})})
 
 
 def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
     """Draw molecules in a grid, a legend under each."""
     rows = -(-len(smiles) // per_row)
-    width, height = 230, 200
+    width = PROJECTOR // per_row
+    height = round(0.87 * width)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * rows, width, height)
-    drawer.drawOptions().legendFontSize = 18  # type: ignore[assignment]  # rdkit's stubs are generated
+    drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
     molecules = [Chem.MolFromSmiles(s) for s in smiles]
     drawer.DrawMolecules(molecules, legends=list(legends))
     drawer.FinishDrawing()
-    show_png(drawer.GetDrawingText(), name, alt)
+    show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

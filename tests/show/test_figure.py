@@ -1,8 +1,10 @@
 """Figures: one look, which leaves the reader's own settings alone; files where the environment says."""
 
 import json
+import warnings
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,3 +119,21 @@ def test_the_alternative_text_says_what_the_picture_shows(folder, monkeypatch, n
     monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **rest: said.append(data["text/plain"]))
     DRAWN[name]()
     assert all(text in said[0] for text in ALTS[name]), said
+
+
+@pytest.mark.parametrize("draw", [draw for name, draw in DRAWN.items()], ids=list(DRAWN))
+def test_a_figure_is_wide_enough_for_a_projector_and_no_text_is_cut(folder, draw):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw()
+    assert matplotlib.image.imread(folder / "a.png").shape[1] >= 1400
+
+
+def test_a_text_over_the_edge_is_named(folder):
+    with plots.look():
+        figure, (axes,) = new_figure()
+        axes.set_title(
+            "a title that is much longer than the figure is wide, so that its end cannot be read by anyone at all"
+        )
+        with pytest.warns(UserWarning, match="cut off at the edge: a title that"):
+            show(figure, "a", "A title.")
