@@ -29,7 +29,10 @@ SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false"}',
 }
 
-#: Text beneath the widget that holds an element, and of all widgets.
+#: Whether the open notebook's kernel has nothing to do.
+IDLE = "return window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
+
+#: Text beneath the widget that holds an element.
 BENEATH = "return arguments[0].closest('.jp-OutputArea-child').innerText"
 
 
@@ -108,13 +111,12 @@ def run_all(browser: Any, address: str, token: str, name: str) -> None:
     browser.get(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")
     ready = "return window.jupyterapp && document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell').length > 10"
     _wait(lambda: browser.execute_script(ready), 90, f"{name} to open")
-    kernel = "return window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
-    _wait(lambda: browser.execute_script(kernel), 90, f"the kernel of {name}")
+    _wait(lambda: browser.execute_script(IDLE), 90, f"the kernel of {name}")
     script = (
         "const done = arguments[0]; window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => done(1))"
     )
     browser.execute_async_script(script)
-    _wait(lambda: browser.execute_script(kernel), 60, f"{name} to be done")
+    _wait(lambda: browser.execute_script(IDLE), 60, f"{name} to be done")
     errors = ".jp-OutputArea-output[data-mime-type*=error]"
     failed = browser.execute_script(f"return [...document.querySelectorAll('{errors}')].map(e => e.innerText)")
     if failed:
@@ -142,13 +144,14 @@ def move_widgets(browser: Any, name: str) -> int:
             if "select" in kind:
                 Select(element).select_by_index(1)
             elif "input" in kind:
-                element.clear()
+                element.send_keys(Keys.CONTROL, "a")
                 element.send_keys("c1ccccc1O", Keys.ENTER)
             else:
                 element.send_keys(Keys.ARROW_RIGHT)
             _wait(
                 lambda e=element, b=before: browser.execute_script(BENEATH, e) != b, 30, f"a widget of {name} to answer"
             )
+            _wait(lambda: browser.execute_script(IDLE), 60, f"{name} to be done")
             n_moved += 1
             browser.save_screenshot(str(FOLDER / f"{name}_widget{n_moved}.png"))
     return n_moved
@@ -161,7 +164,7 @@ def _changed(browser: Any, element: Any, before: str) -> bool:
 def console_errors(browser: Any) -> list[str]:
     """Errors on the browser's console, but for the network that there is none of."""
     ours = [entry["message"] for entry in browser.get_log("browser") if "127.0.0.1" in entry["message"]]
-    return [message for message in ours if "favicon" not in message]
+    return [message for message in ours if "favicon" not in message and "beforeunload" not in message]
 
 
 def main() -> None:
