@@ -15,6 +15,9 @@ from ..files import PAGES_FOLDER, write_atomically
 #: Code in a markdown cell, where a dollar is a dollar; then a formula on lines of its own; then one in the line.
 _PARTS = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<line>[^$\n]+?)\$", re.DOTALL)
 
+#: Stands for a formula while the converter works, which would take MathML apart.
+_PLACE = "FORMULAxPLACE"
+
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")  # its picture lies elsewhere
 
 #: Room on a phone, and dark where the reader's system is dark; figures keep their white ground.
@@ -23,6 +26,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {{ {dark} img {{ background: white; }} }}
 main {{ max-width: 66rem; margin: 0 auto; }}
 img, svg {{ max-width: 100%; height: auto; }}
+.jp-CodeMirrorEditor, .highlight pre, .jp-RenderedText pre {{ overflow-x: auto; }}
 .jp-RenderedHTMLCommon table {{ display: block; overflow-x: auto; }}
 .molft-way {{ display: flex; flex-wrap: wrap; justify-content: space-between; gap: 1rem; padding: 0.8rem 1rem;
   font-family: var(--jp-content-font-family); max-width: 66rem; margin: 0 auto; }}
@@ -31,15 +35,15 @@ img, svg {{ max-width: 100%; height: auto; }}
 """
 
 
-def with_mathml(markdown: str) -> str:
-    """Markdown whose formulas are MathML, which browsers draw themselves; code is left alone."""
+def with_places(markdown: str, formulas: list[str]) -> str:
+    """Markdown with a word in the place of each formula, whose MathML is added to ``formulas``; code is left alone."""
 
     def replace(match: re.Match) -> str:
         if match["code"]:
             return match["code"]
         display = "block" if match["block"] else "inline"
-        mathml = convert(match["block"] or match["line"], display=display).replace("\n", " ")
-        return mathml.replace("_", "&#95;").replace("*", "&#42;")  # else the markdown reader takes them for emphasis
+        formulas.append(convert(match["block"] or match["line"], display=display).replace("\n", " "))
+        return f"{_PLACE}{len(formulas) - 1}E"
 
     return _PARTS.sub(replace, markdown)
 
@@ -55,15 +59,17 @@ def page(notebook: nbformat.NotebookNode, name: str, names: Sequence[str]) -> st
         Its own, and those of all pages in order.
     """
     shown = copy.deepcopy(notebook)
+    formulas: list[str] = []
     for cell in shown.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_mathml(_BADGE.sub(r"[Open in Colab](\1)", cell.source))
+            cell.source = with_places(_BADGE.sub(r"[Open in Colab](\1)", cell.source), formulas)
         elif cell.metadata.get("cellView") == "form":
             cell.transient = {"remove_source": True}  # the set-up's plumbing
     exporter = HTMLExporter(embed_images=True, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     body, _ = exporter.from_notebook_node(shown, {"metadata": {"name": name}})
     body = re.sub(r'<script[^>]*src="[^"]*"[^>]*>\s*</script>', "", body)
     body = re.sub(r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", body, flags=re.DOTALL)
+    body = re.sub(rf"{_PLACE}(\d+)E", lambda match: formulas[int(match[1])], body)
     style = STYLE.format(dark=_dark_theme(exporter))
     body = body.replace("</head>", f"{style}</head>", 1)
     way = _way(name, names)

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from molft_utils.making import html
-from molft_utils.making.html import page, title, with_mathml
+from molft_utils.making.html import page, title, with_places
 from molft_utils.making.pages import notebooks, setup_cell
 
 NAMES = [path.stem for path in notebooks()]
@@ -33,10 +33,23 @@ def test_no_formula_is_left_as_dollars(pages, name):
 
 
 def test_formulas_become_mathml_and_code_stays():
-    text = with_mathml("Let $x_1 * y$ be `$HOME`:\n\n$$\\frac{a}{b}$$\n\n```\n$5 and $6\n```")
-    assert text.count("<math") == 2 and 'display="block"' in text and "<mfrac>" in text
+    formulas = []
+    text = with_places("Let $x_1 * y$ be `$HOME`:\n\n$$\\frac{a}{b}$$\n\n```\n$5 and $6\n```", formulas)
+    assert (
+        len(formulas) == 2 and "<msub>" in formulas[0] and 'display="block"' in formulas[1] and "<mfrac>" in formulas[1]
+    )
     assert "`$HOME`" in text and "$5 and $6" in text
-    assert "_" not in re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL).replace("xmlns", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_formula_of_a_notebook_is_whole_on_its_page(pages, name):
+    notebook = nbformat.read(next(path for path in notebooks() if path.stem == name), as_version=4)
+    formulas = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            with_places(cell.source, formulas)
+    assert formulas and all(formula in pages[name] for formula in formulas)
+    assert "FORMULAxPLACE" not in pages[name]
 
 
 def test_a_page_leads_to_its_neighbours_and_hides_the_plumbing(pages):
