@@ -113,13 +113,6 @@ def test_the_pool_of_luck_has_thirty_seeds_of_both_cells():
         assert not changes(json.loads(row.inputs), variant.inputs(variant.settings(0))), row.cell
 
 
-def test_methods_over_labels_are_complete():
-    """Three seeds for each method and number of labels."""
-    rows = records.read("method_labels")
-    assert set(rows["model"]) == set(EVERY_METHOD) and set(rows["labels"]) == set(label_study.METHOD_SIZES)
-    assert (rows.groupby(["model", "labels"])["seed"].apply(sorted).map(tuple) == (0, 1, 2)).all()
-
-
 def test_labels_are_complete():
     """Five seeds for each model and number of labels."""
     rows = records.read("labels")

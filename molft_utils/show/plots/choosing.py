@@ -97,7 +97,7 @@ def attribution(table: pd.DataFrame, ceiling: float, name: str, title: str) -> N
     axes.axvline(ceiling, color=COLOURS["validation"], ls="--", label="other seeds of the same retrainings")
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(positions, list(table.index))
-    axes.set(xlabel="LDS, rank correlation with real retraining (0: chance, 1: perfect)", title=title)
+    axes.set(xlabel="LDS, rank correlation with retraining\n(0: chance, 1: perfect)", title=title)
     figure.legend(loc="outside lower center")
     said = "; ".join(f"{score} {value:.3f}" for score, value in table["LDS"].items())
     show(figure, name, f"{title}. LDS: {said}; other seeds {ceiling:.3f}.")
