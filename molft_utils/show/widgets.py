@@ -183,19 +183,19 @@ def damping_slider(scores: Mapping[float, np.ndarray], wrong: np.ndarray, name: 
 
 @plots.look()
 def cell_menu(cells: Mapping[str, tuple[pd.DataFrame, np.ndarray]], test: pd.DataFrame, name: str) -> None:
-    """Pick a cell of the grid: its losses and the molecules on which it errs most; all curves as a picture.
+    """Pick a cell of the grid: its loss and the molecules on which it errs most; all curves as a picture.
 
     Parameters
     ----------
     cells
-        Name -> its history (``epoch``, ``train_loss``, ``validation_loss``) and its test predictions [n], logD.
+        Name -> its history (``epoch`` and ``train_loss``, in logD²) and its test predictions [n], logD.
     test
         ``smiles``, ``label``.
     """
 
     def describe(cell: str) -> None:
         history, predictions = cells[cell]
-        display(history[["epoch", "train_loss", "validation_loss"]].set_index("epoch").round(3).T)
+        display(history[["epoch", "train_loss"]].set_index("epoch").round(3).T)
         rows = test[["smiles", "label"]].assign(prediction=predictions)
         rows["error"] = (rows["prediction"] - rows["label"]).abs()
         display(rows.nlargest(4, "error").round(2))
@@ -206,9 +206,9 @@ def cell_menu(cells: Mapping[str, tuple[pd.DataFrame, np.ndarray]], test: pd.Dat
     for (cell, (history, _)), style in zip(
         cells.items(), itertools.cycle(("o-", "s--", "^:", "D-.", "v-")), strict=False
     ):
-        axes.plot(history["epoch"], history["validation_loss"], style, label=cell)
-    axes.set(xlabel="epoch", ylabel="validation loss / logD²", ylim=(0, None), title="How the methods learn")
+        axes.plot(history["epoch"], history["train_loss"], style, label=cell)
+    axes.set(xlabel="epoch", ylabel="training loss / logD²", ylim=(0, None), title="How the methods learn")
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(loc="outside right upper")
-    ends = ", ".join(f"{cell} {history['validation_loss'].iloc[-1]:.2f}" for cell, (history, _) in cells.items())
-    plots.show(figure, name, f"Validation loss against the epoch, in logD²; at the end: {ends}.")
+    ends = ", ".join(f"{cell} {history['train_loss'].iloc[-1]:.2f}" for cell, (history, _) in cells.items())
+    plots.show(figure, name, f"Training loss against the epoch, in logD²; at the end: {ends}.")

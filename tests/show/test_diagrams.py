@@ -101,13 +101,13 @@ def test_the_damping_moves_wrong_labels(drawn, capsys):
 
 
 def test_a_cell_shows_its_curve_and_its_worst_molecules(drawn):
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "validation_loss": [1.0, 0.7]})
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.7]})
     test = pd.DataFrame({"smiles": list("ABCDE"), "label": [0.0] * 5})
-    cells = {"full": (history, np.arange(5.0)), "lora": (history.assign(validation_loss=0.9), -(np.arange(5.0) ** 2))}
+    cells = {"full": (history, np.arange(5.0)), "lora": (history.assign(train_loss=0.9), -(np.arange(5.0) ** 2))}
     widgets.cell_menu(cells, test, "cells")
     assert drawn[-1].endswith("full 0.70, lora 0.90.")
     moved(drawn, "lora")
-    assert drawn[-1]["smiles"].tolist() == list("EDCB") and drawn[-2].loc["validation_loss"].tolist() == [0.9, 0.9]
+    assert drawn[-1]["smiles"].tolist() == list("EDCB") and drawn[-2].loc["train_loss"].tolist() == [0.9, 0.9]
 
 
 def test_attention_is_what_the_layer_averages_with():
