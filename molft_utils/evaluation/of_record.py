@@ -6,9 +6,11 @@ import pandas as pd
 import scipy.stats
 
 from ..errors import DataError
+from ..profiles import EVERY_METHOD
 from . import records
 from .intervals import Difference, mean_rmse, paired_difference
 from .pool import mean_gap
+from .report import report_table3
 
 
 def record(table: str) -> pd.DataFrame:
@@ -50,7 +52,7 @@ def record_difference(table: str, a: str, b: str, level: float = 0.95) -> Differ
 
 
 def record_cells() -> pd.DataFrame:
-    """The grid's results of record, one row per cell.
+    """The grid's results of record, one row per cell; selections and methods in the report's order, then the others.
 
     Returns
     -------
@@ -64,13 +66,21 @@ def record_cells() -> pd.DataFrame:
         If the table was never made.
     """
     rows = []
-    names = list(dict.fromkeys(records.read("grid")["variant"]))
+    names = sorted(set(records.read("grid")["variant"]), key=_place_in_report)
     labels, runs = _predictions("grid", *names)
     for name, cell_runs in zip(names, runs, strict=True):
         rmse, (low, high) = mean_rmse(labels, cell_runs.to_numpy().T)
         cell = dict(zip(("selection", "method"), name.split("/"), strict=True))
         rows.append({**cell, "rmse": rmse, "rmse_low": low, "rmse_high": high})
     return pd.DataFrame(rows)
+
+
+def _place_in_report(name: str) -> tuple[int, int]:
+    """Where a cell's selection and method stand in the report's table; those that it lacks come last."""
+    report = report_table3()
+    selection, method = name.split("/")
+    selections, methods = list(report["selection"].unique()), list(EVERY_METHOD)
+    return selections.index(selection) if selection in selections else len(selections), methods.index(method)
 
 
 def record_sweep() -> pd.DataFrame:

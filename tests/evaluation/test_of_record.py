@@ -1,9 +1,10 @@
 """What is on record, summed up."""
 
+import pandas as pd
 import pytest
 
 from molft_utils import DataError
-from molft_utils.evaluation import best_rate, record_sweep, records
+from molft_utils.evaluation import best_rate, record_cells, record_sweep, records
 
 #: Rate -> validation errors by seed. The single run at 1e-4 is lucky; the test errors are the negative ones.
 SWEEP = {
@@ -31,6 +32,18 @@ def test_the_best_rate_is_that_of_validation_where_several_seeds_ran():
     assert table.groupby("name")["best"].sum().eq(1).all()
     assert best_rate("small", 4) == 1e-3
     assert table.loc[table["best"], "validation"].iloc[0] == pytest.approx(0.75)
+
+
+def test_cells_come_in_the_reports_order(tmp_path):
+    molecules = pd.DataFrame({"smiles": ["C", "CC", "CCC"], "label": [0.0, 1.0, 2.0]})
+    for name in ("oracle/full", "influence/lora", "none/lora-all", "none/full", "ts-dshapley/bitfit"):
+        for seed in (0, 1):
+            column = {f"{name}/{seed}": [0.1 * seed, 1.2, 1.9]}
+            records.add("grid", {"variant": name, "seed": seed}, {"rmse": 0.1}, {}, molecules.assign(**column))
+    cells = record_cells()
+    names = [f"{cell.selection}/{cell.method}" for cell in cells.itertuples()]
+    assert names == ["none/full", "none/lora-all", "influence/lora", "ts-dshapley/bitfit", "oracle/full"]
+    assert (cells["rmse_low"] < cells["rmse"]).all() and (cells["rmse"] < cells["rmse_high"]).all()
 
 
 def test_a_rate_that_was_not_swept_is_asked_for():

@@ -23,7 +23,7 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
         Title -> a row a cell: ``selection``, ``method``, ``rmse`` and, where it is known, its interval ``rmse_low`` to
         ``rmse_high``.
     """
-    figure, axes = new_figure(6.4 * len(panels), 3.6, columns=len(panels))
+    figure, axes = new_figure(7.0 * len(panels), 3.8, columns=len(panels))
     for panel, (title, cells) in zip(axes, panels.items(), strict=True):
         sns.heatmap(
             _wide(cells, cells["rmse"]),
@@ -35,7 +35,6 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
             norm=matplotlib.colors.TwoSlopeNorm(mean_predictor, vmin=0.6, vmax=2.7),
             cbar=panel is axes[-1],
             cbar_kws={"label": "test RMSE / logD", "ticks": [0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]},
-            yticklabels=panel is axes[0],
         )
         panel.set(title=title, xlabel="", ylabel="")
         panel.tick_params(axis="y", rotation=0)
