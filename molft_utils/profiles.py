@@ -119,8 +119,8 @@ PROFILES: dict[str, dict[str, Any]] = {
 #: What a profile means to a reader: shown at the top of each notebook.
 MEANING = {
     "smoke": "a few molecules, for tests; its numbers mean nothing",
-    "class": "the small checkpoint and all molecules; the six notebooks take ten to fifteen minutes on two cores and need no GPU. "
-    "The committed pages and the results of record were made with it",
+    "class": "the small checkpoint and all molecules; the six notebooks take ten to fifteen minutes on two cores and "
+    "need no GPU. The committed pages and the results of record were made with it",
     "report": "the published checkpoint (a download of 187 MB) with the report's settings to the letter; it wants a T4 "
     "GPU, and has not been run on one",
     "best": "the published checkpoint (a download of 187 MB) with the best known settings; it wants a T4 GPU, and has "
