@@ -42,6 +42,14 @@ class Swept:
         ranks = {"lora_rank": self.rank, "lora_alpha": 2 * self.rank}
         return settings("class", epochs=epochs, seed=seed, **ranks, **{learning_rate_of(self.method): rate})
 
+    def fit(self, cfg: Settings) -> pipeline.StagedFit:
+        """Fine-tuning on the training split, from the encoder after masked-language modelling; all epochs count."""
+        return pipeline.after_mlm(cfg, None, self.method, early_stopping=False)
+
+    def inputs(self, cfg: Settings) -> dict:
+        """What a fit depends on."""
+        return {**inputs_of(cfg.of_method(self.method), pipeline.fit_kind(self.method)), "method": self.method}
+
 
 #: Name in the table -> what is swept.
 SWEPT = {
@@ -61,11 +69,11 @@ def run_fit(name: str, epochs: int, rate: float, seed: int) -> None:
     """Compute one row, unless it is on record with the same inputs."""
     swept = SWEPT[name]
     cfg = swept.settings(rate, epochs, seed)
-    inputs = {**inputs_of(cfg.of_method(swept.method), pipeline.fit_kind(swept.method)), "method": swept.method}
+    inputs = swept.inputs(cfg)
     key = {"name": name, "epochs": epochs, "rate": rate, "seed": seed}
     if records.is_recorded("sweep", key, inputs):
         return
-    row = graded(pipeline.after_mlm(cfg, None, swept.method, early_stopping=False), cfg).row
+    row = graded(swept.fit(cfg), cfg).row
     kept = {column: row[column] for column in ("validation_rmse", "rmse", "trained", "seconds")}
     records.add("sweep", key, {**kept, "commit": commit()}, inputs)
 

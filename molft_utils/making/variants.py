@@ -99,14 +99,10 @@ def at_best_rate(name: str, epochs: int) -> Variant:
     def settings_of(seed: int) -> Settings:
         return swept.settings(best_rate(name, epochs), epochs, seed)
 
-    def fit(cfg: Settings) -> pipeline.StagedFit:
-        return pipeline.after_mlm(cfg, None, swept.method, early_stopping=False)
-
     def inputs(cfg: Settings) -> dict:
-        rest = {"method": swept.method, "early_stopping": False}
-        return {**inputs_of(cfg.of_method(swept.method), pipeline.fit_kind(swept.method)), **rest}
+        return {**swept.inputs(cfg), "early_stopping": False}
 
-    return Variant(f"{name}, {epochs} epochs, best rate", settings_of, fit, inputs)
+    return Variant(f"{name}, {epochs} epochs, best rate", settings_of, swept.fit, inputs)
 
 
 FAIR = {
