@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from ..data import Split
 from ..evaluation import records
@@ -207,10 +208,17 @@ def _seconds_of(what: str, cfg: Settings, parts: Split) -> float:
         predict(model, parts.test["smiles"])
         return (time.perf_counter() - began) / len(parts.test)
     if what == "lissa":
-        influence_scores(model, parts.train, parts.validation, parts.test, cfg)
-        return (time.perf_counter() - began) / cfg.influence.depth
+        few, many = (_seconds_of_scores(model, parts, cfg.replace(influence_depth=depth)) for depth in (2, 6))
+        return (many - few) / 4  # what does not depend on the number of products cancels
     fit = pretrain_mlm(model, parts.train["smiles"], cfg.replace(mlm_epochs=1))
     return fit.seconds / -(-len(parts.train) // cfg.mlm.batch_size)
+
+
+def _seconds_of_scores(model: PreTrainedModel, parts: Split, cfg: Settings) -> float:
+    """Seconds of influence scores with ``cfg``'s number of products."""
+    began = time.perf_counter()
+    influence_scores(model, parts.train, parts.validation, parts.test, cfg)
+    return time.perf_counter() - began
 
 
 def main() -> None:
