@@ -20,18 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from ..data import Split
-from ..evaluation import records
+from ..evaluation import records, report_table4
 from ..experiments import PeakMemory, commit, inputs_of, pipeline, seconds_a_step
 from ..files import DATA_FOLDER, RUNS_FOLDER
-from ..influence import influence_scores
+from ..influence import gauss_newton_product, molecule_loss, trained_parameters
 from ..molformer import XL, XL_REVISION, MolformerConfig, MolformerForMaskedLM, load_model
 from ..profiles import EVERY_METHOD, Settings, settings
-from ..training import predict, pretrain_mlm
+from ..training import molecule_batches, predict, pretrain_mlm
 
 FOLDER = RUNS_FOLDER / "hub"
 
@@ -189,14 +190,15 @@ def measure() -> None:
 
 def print_cost(profile: str, what: str) -> None:
     """Measure one kind of work on a few molecules, and print its seconds a unit and its megabytes as JSON."""
-    cfg = settings(profile, limit=32, influence_depth=2, precision="fp32")
+    cfg = settings(profile, limit=32, precision="fp32")
     parts = pipeline.tables(cfg)
     with PeakMemory() as memory:
         if what in EVERY_METHOD:
             seconds = float(seconds_a_step({what: (what, cfg)}, parts.train, repeats=3).iloc[0])
         else:
             seconds = _seconds_of(what, cfg, parts)
-    batch = cfg.mlm.batch_size if what == "mlm" else cfg.regression.batch_size
+    sizes = {"mlm": cfg.mlm.batch_size, "lissa": cfg.influence.batch_size}
+    batch = sizes.get(what, cfg.regression.batch_size)
     print(json.dumps({"seconds": seconds, "megabytes": memory.megabytes, "batch": batch}))
 
 
@@ -208,23 +210,51 @@ def _seconds_of(what: str, cfg: Settings, parts: Split) -> float:
         predict(model, parts.test["smiles"])
         return (time.perf_counter() - began) / len(parts.test)
     if what == "lissa":
-        few, many = (_seconds_of_scores(model, parts, cfg.replace(influence_depth=depth)) for depth in (2, 6))
-        return (many - few) / 4  # what does not depend on the number of products cancels
+        return _seconds_a_product(model, parts.train, cfg)
     fit = pretrain_mlm(model, parts.train["smiles"], cfg.replace(mlm_epochs=1))
     return fit.seconds / -(-len(parts.train) // cfg.mlm.batch_size)
 
 
-def _seconds_of_scores(model: PreTrainedModel, parts: Split, cfg: Settings) -> float:
-    """Seconds of influence scores with ``cfg``'s number of products."""
-    began = time.perf_counter()
-    influence_scores(model, parts.train, parts.validation, parts.test, cfg)
-    return time.perf_counter() - began
+def _seconds_a_product(model: PreTrainedModel, train: pd.DataFrame, cfg: Settings) -> float:
+    """Seconds of a product with the Gauss-Newton matrix of one batch, the faster of two after a first."""
+    batch = molecule_batches(model, train, cfg.influence.batch_size)[0][0]
+    loss, params = molecule_loss(model), trained_parameters(model)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        gauss_newton_product(lambda p, b: loss(p, b).sqrt(), params, batch, params)  # any direction will do
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+def estimate() -> pd.DataFrame:
+    """Minutes on a T4 of the parts of each profile: an estimate, as none was run there.
+
+    The seconds on record are scaled by one factor, which takes the profile ``report``'s full fine-tuning to the 29
+    minutes that the report gives for it (its Table 4, a T4).
+    """
+    rows = records.read("published_size")
+    settings_of = {profile: settings(profile) for profile in rows["profile"].unique()}
+    times = [_times(settings_of[row.profile], row.what) for row in rows.itertuples()]
+    table = rows.assign(times=times, minutes=rows["seconds"] * times / 60).set_index(["profile", "what"])
+    factor = report_table4()["full"] / table.loc[("report", "full"), "minutes"]
+    return table.assign(t4_minutes=table["minutes"] * factor)[["unit", "times", "minutes", "t4_minutes"]]
+
+
+def _times(cfg: Settings, what: str) -> int:
+    """How often a profile does what was measured: training steps, products, molecules of the test split."""
+    n_train, n_rest, n_test = 3024, 336, 840
+    if what in EVERY_METHOD:
+        return cfg.regression.epochs * -(-n_train // cfg.regression.batch_size)
+    mlm_steps = cfg.mlm.epochs * -(-(n_train + n_rest) // cfg.mlm.batch_size)
+    return {"mlm": mlm_steps, "lissa": cfg.influence.depth, "prediction": n_test}[what]
 
 
 def main() -> None:
-    """Rehearse, then measure."""
+    """Rehearse, measure, estimate."""
     rehearse()
     measure()
+    print(estimate().round(1).to_string())
 
 
 if __name__ == "__main__":
