@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+from molft_utils.files import ROOT
 from molft_utils.making import hub
 from molft_utils.making.hub import serve
 from molft_utils.molformer import XL, XL_REVISION
@@ -63,3 +64,11 @@ def test_the_estimate_hangs_on_the_report_s_minutes():
     assert table.loc[("report", "full"), "times"] == 20 * 189
     ratio = table["t4_minutes"] / table["minutes"]
     assert ratio.max() == pytest.approx(ratio.min())
+
+
+@pytest.mark.parametrize("profile", ["best", "report"])
+def test_readme_quotes_the_estimate(profile):
+    minutes = hub.estimate().loc[profile, "t4_minutes"]
+    order = ("mlm", "full", "bitfit", "lora", "ia3", "lora-all", "lissa")
+    quoted = f"| `{profile}` | " + " | ".join(f"{minutes[what]:.0f}" for what in order)
+    assert quoted in (ROOT / "README.md").read_text(encoding="utf-8")
