@@ -1,0 +1,27 @@
+"""What is measured: each kind of work runs, and gives a time and a peak of memory."""
+
+import pytest
+
+from molft_utils import settings
+from molft_utils.making import costs
+
+SMALL = dict(limit=8, influence_depth=1, influence_batch_size=8, epochs=1)
+
+
+@pytest.mark.parametrize("what", [what for what in costs.UNITS if what != "grid"])
+def test_each_kind_of_work_is_measured(what):
+    found = costs.cost(what, settings("smoke", **SMALL))
+    assert 0 < found["seconds"] < 60 and found["megabytes"] > 50 and found["unit"] == costs.UNITS[what]
+    assert found["batch"] == (8 if what == "lissa" else 16)
+
+
+def test_the_last_of_several_times_counts(monkeypatch):
+    times = iter([9.0, 3.0])
+    monkeypatch.setitem(costs.WORK, "fit", lambda cfg, parts: next(times))
+    assert costs.cost("fit", settings("smoke", **SMALL), repeats=2)["seconds"] == 3.0
+
+
+def test_two_cells_of_a_grid_share_a_card():
+    found = costs.grid_cost(settings("smoke", **SMALL))
+    assert found["seconds"] > 0 and found["unit"] == "cell"
+    assert found["megabytes"] > 100, "of both processes"
