@@ -73,8 +73,15 @@ colab: $(READY) ## rehearse Google Colab: its versions, the set-up cell, six not
 matrix: $(READY) ## the tests with the oldest and the newest releases that pyproject.toml admits, Python 3.11 to 3.13
 	$(PY) -m molft_utils.making.matrix --remove
 
+audit: $(READY) ## licences and known vulnerabilities of all dependencies (pip-audit needs a vulnerability service)
+	$(PY) -m molft_utils.making.audit
+
 hub: $(READY) ## a stand-in for the Hugging Face hub with a full-size model of random weights: loading, costs
 	OMP_NUM_THREADS=2 $(PY) -m molft_utils.making.hub
+
+gpu: $(READY) ## on a machine with CUDA: the tests marked gpu, then times and peak memory into data/results/gpu.csv
+	$(PY) -m pytest -m gpu tests/gpu
+	$(PY) -m molft_utils.making.gpu
 
 browser: $(READY) ## run notebooks in JupyterLab in headless Chromium and move every widget
 	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[browser]"

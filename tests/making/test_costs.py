@@ -21,7 +21,14 @@ def test_the_last_of_several_times_counts(monkeypatch):
     assert costs.cost("fit", settings("smoke", **SMALL), repeats=2)["seconds"] == 3.0
 
 
-def test_two_cells_of_a_grid_share_a_card():
+def test_two_cells_of_a_grid_share_a_card(monkeypatch):
+    run_grid, asked = costs.grid.run_grid, []
+
+    def in_this_process(cfg, n_jobs, **options):  # two processes take half a minute to start; the grid's own tests do
+        asked.append(n_jobs)
+        return run_grid(cfg, **options)
+
+    monkeypatch.setattr(costs.grid, "run_grid", in_this_process)
     found = costs.grid_cost(settings("smoke", **SMALL))
-    assert found["seconds"] > 0 and found["unit"] == "cell"
+    assert asked == [2] and found["seconds"] > 0 and found["unit"] == "cell"
     assert found["megabytes"] > 100, "of both processes"
