@@ -67,9 +67,12 @@ def test_what_is_measured_goes_on_record_and_what_fails_is_named(results, monkey
     assert len(pd.read_csv(results)) == 2 * (n_cases - 2)
 
 
-def test_the_process_failing_is_told_with_its_last_line():
-    with pytest.raises(RuntimeError, match="unknown profile 'nothing'"):
-        gpu.measured(Case("mini", "prediction", "fp32"), "cpu", "nothing")
+def test_the_process_failing_is_told_with_its_last_line(monkeypatch):
+    for stderr, message in (("Traceback\nCUDA out of memory\n", "^CUDA out of memory$"), ("", "it was killed")):
+        done = subprocess.CompletedProcess([], 1, "", stderr)
+        monkeypatch.setattr(gpu.subprocess, "run", lambda *given, done=done, **options: done)
+        with pytest.raises(RuntimeError, match=message):
+            gpu.measured(Case("mini", "prediction", "fp32"), "cpu")
 
 
 def test_parity_is_a_row_for_each_precision(results, monkeypatch):
