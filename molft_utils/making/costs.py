@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from ..data import Split
-from ..experiments import PeakMemory, grid, pipeline, seconds_a_step, selection, stages
+from ..experiments import PeakMemory, grid, in_folder, pipeline, seconds_a_step, selection
 from ..influence import influence_kernel, influence_scores
 from ..molformer import device, load_model
 from ..profiles import EVERY_METHOD, Settings, settings
@@ -49,7 +49,7 @@ def cost(what: str, cfg: Settings, repeats: int = 1) -> dict:
 
 def grid_cost(cfg: Settings) -> dict:
     """Two cells of a grid in two processes at a time: seconds a cell, and the megabytes of both processes together."""
-    with tempfile.TemporaryDirectory() as name, stages.in_folder(Path(name)):
+    with tempfile.TemporaryDirectory() as name, in_folder(Path(name)):
         pipeline.mlm(cfg)  # both cells start from it
         began = time.perf_counter()
         rows = grid.run_grid(cfg, selections=("none",), methods=("full", "lora"), n_jobs=2)
