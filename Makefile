@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini bank results bench lint colab hub browser badges clean
+.PHONY: help run test lab notebooks data mini bank results bench lint colab matrix audit hub gpu browser badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -69,8 +69,19 @@ lint: $(READY) ## style, types, the workflow
 colab: $(READY) ## rehearse Google Colab: its versions, the set-up cell, six notebooks in smoke (Python 3.13)
 	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.colab
 
+# The environments take 7 GB each where the index has only builds of torch with CUDA; --remove keeps one at a time.
+matrix: $(READY) ## the tests with the oldest and the newest releases that pyproject.toml admits, Python 3.11 to 3.13
+	$(PY) -m molft_utils.making.matrix --remove
+
+audit: $(READY) ## licences and known vulnerabilities of all dependencies (pip-audit needs a vulnerability service)
+	$(PY) -m molft_utils.making.audit
+
 hub: $(READY) ## a stand-in for the Hugging Face hub with a full-size model of random weights: loading, costs
 	OMP_NUM_THREADS=2 $(PY) -m molft_utils.making.hub
+
+gpu: $(READY) ## on a machine with CUDA: the tests marked gpu, then times and peak memory into data/results/gpu.csv
+	$(PY) -m pytest -m gpu tests/gpu
+	$(PY) -m molft_utils.making.gpu
 
 browser: $(READY) ## run notebooks in JupyterLab in headless Chromium and move every widget
 	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[browser]"

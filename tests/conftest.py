@@ -1,4 +1,7 @@
-"""Tests run in the smoke profile, on at most two threads; only those marked ``hub`` reach for the hub."""
+"""Tests run in the smoke profile, on at most two threads; only those marked ``hub`` reach for the hub.
+
+They see a GPU only where ``pytest -m gpu`` asks for the tests marked so: all others are the same on every machine.
+"""
 
 import os
 
@@ -12,6 +15,17 @@ from molft_utils.molformer import MolformerConfig
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 logging.disable_progress_bar()
+
+
+def pytest_configure(config):
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no GPU with CUDA is there, or `pytest -m gpu` has not asked for it")
+
 
 #: The smallest model that has every part: two layers, two heads, more features than dimensions a head.
 TINY = dict(

@@ -145,7 +145,7 @@ def influence_kernel(
     _require_memory(n, p, sketch, memory)
     features = torch.empty(n, sketch or p, dtype=torch.float32 if sketch else torch.float16)
     residuals = _derivatives(model, params, everyone, _sketcher(p, sketch, seed) if sketch else None, features)
-    gram = _products(features, len(train)).double().numpy()
+    gram = _products(features, len(train), model.device).double().numpy()
     return Kernel(gram[: len(train)], gram[len(train) :], residuals[: len(train)], residuals[len(train) :])
 
 
@@ -200,11 +200,12 @@ def _sketcher(p: int, n_buckets: int, seed: int) -> Callable[[Tensor], Tensor]:
     return add_up
 
 
-def _products(features: Tensor, n_train: int) -> Tensor:
-    """Gram matrix [n, n_train] in single precision, a block of columns at a time."""
-    gram = torch.zeros(len(features), n_train)
+def _products(features: Tensor, n_train: int, device: torch.device) -> Tensor:
+    """Gram matrix [n, n_train] in single precision, a block of columns at a time; the products on ``device``."""
+    gram = torch.zeros(len(features), n_train, device=device)
     starts = range(0, features.shape[1], BLOCK)
     for start in tqdm(starts, desc="products", unit="block", leave=False, disable=len(starts) == 1):
-        block = features[:, start : start + BLOCK].float()
+        # The derivatives wait in the computer's memory, of which there is more; on a GPU goes one block of them.
+        block = features[:, start : start + BLOCK].to(device).float()
         gram += block @ block[:n_train].T
-    return gram
+    return gram.cpu()

@@ -16,10 +16,12 @@ from pathlib import Path
 import nbformat
 
 from ..files import ROOT, RUNS_FOLDER
+from .environments import environment, find_python
 from .pages import notebooks, repository, tag
 
 FOLDER = RUNS_FOLDER / "colab"
 PYTHON = FOLDER / "venv" / "bin" / "python"
+CONSTRAINTS = ROOT / "constraints-colab.txt"
 
 #: What ``google.colab`` is to the set-up cell.
 STAND_IN = {
@@ -28,29 +30,15 @@ STAND_IN = {
 }
 
 
-def find_python() -> str | None:
-    """An interpreter of Colab's version, or None."""
-    installed = sorted(Path.home().glob(".pyenv/versions/3.13*/bin/python"))
-    for candidate in ("python3.13", *map(str, installed)):
-        try:
-            subprocess.run([candidate, "--version"], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return candidate
-    return None
-
-
-def make_environment(python: str) -> None:
+def make_environment(interpreter: str) -> None:
     """A virtual environment with what Colab ships, made once; what molft needs and Colab lacks is left out."""
-    done = FOLDER / "venv" / ".ready"
-    constraints = ROOT / "constraints-colab.txt"
-    if done.exists() and done.read_text(encoding="utf-8") == constraints.read_text(encoding="utf-8"):
-        return
-    shutil.rmtree(FOLDER / "venv", ignore_errors=True)
-    subprocess.run([python, "-m", "venv", FOLDER / "venv"], check=True)
+    environment(FOLDER / "venv", interpreter, CONSTRAINTS.read_text(encoding="utf-8"), _fill)
+
+
+def _fill(python: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shipped = [name for name in project["dependencies"] if not name.startswith("rdkit")]
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS)]
     subprocess.run([*pip, "torch"], check=True)
     subprocess.run([*pip, *shipped, "ipykernel", "torchao==0.10.0"], check=True)
     packages = next((FOLDER / "venv" / "lib").glob("python*/site-packages"))
@@ -59,7 +47,6 @@ def make_environment(python: str) -> None:
     for name, text in STAND_IN.items():
         (stand_in / name).write_text(text, encoding="utf-8")
     (packages / "colab.pth").write_text("import google.colab\n", encoding="utf-8")  # there before the first cell
-    done.write_text(constraints.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def make_remote() -> dict[str, str]:
@@ -84,12 +71,12 @@ def run_notebook(path: Path) -> float:
 
 def main() -> None:
     """Rehearse, or say why not."""
-    python = find_python()
-    if python is None:
+    interpreter = find_python("3.13")
+    if interpreter is None:
         print("skipped: Colab has Python 3.13, and there is none here")
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    make_environment(python)
+    make_environment(interpreter)
     kernel = FOLDER / "share" / "kernels" / "colab"
     kernel.mkdir(parents=True, exist_ok=True)
     command = [str(PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]

@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,16 +22,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
 
-from ..data import Split
 from ..evaluation import records, report_table4
-from ..experiments import PeakMemory, commit, inputs_of, pipeline, seconds_a_step
+from ..experiments import commit, inputs_of
 from ..files import DATA_FOLDER, RUNS_FOLDER
-from ..influence import gauss_newton_product, molecule_loss, trained_parameters
-from ..molformer import XL, XL_REVISION, MolformerConfig, MolformerForMaskedLM, load_model
+from ..molformer import XL, XL_REVISION, MolformerConfig, MolformerForMaskedLM
 from ..profiles import EVERY_METHOD, Settings, settings
-from ..training import molecule_batches, predict, pretrain_mlm
 
 FOLDER = RUNS_FOLDER / "hub"
 
@@ -168,8 +163,8 @@ def _expect(done: subprocess.CompletedProcess, works: bool, what: str) -> None:
     print(f"{what}: {last[-1][:200] if last else ''}")
 
 
-#: What is measured -> the unit that a time is given for.
-MEASURED = {"prediction": "molecule", "mlm": "step", "lissa": "product", **dict.fromkeys(EVERY_METHOD, "step")}
+#: What is measured.
+MEASURED = ("prediction", "mlm", "lissa", *EVERY_METHOD)
 
 
 def measure() -> None:
@@ -180,51 +175,13 @@ def measure() -> None:
             key, inputs = {"profile": profile, "what": what}, inputs_of(settings(profile))
             if records.is_recorded("published_size", key, inputs):
                 continue
-            code = f"from molft_utils.making import hub; hub.print_cost({profile!r}, {what!r})"
+            changes = dict(limit=32, precision="fp32")
+            code = f"from molft_utils.making import costs; costs.print_cost({what!r}, {profile!r}, **{changes!r})"
             done = in_a_process(code, "http://127.0.0.1:9", cache, HF_HUB_OFFLINE="1")
             if done.returncode:
                 raise SystemExit(f"{profile}, {what}: {done.stderr[-1500:]}")
             row = json.loads(done.stdout.strip().splitlines()[-1])
-            records.add("published_size", key, {**row, "unit": MEASURED[what], "commit": commit()}, inputs)
-
-
-def print_cost(profile: str, what: str) -> None:
-    """Measure one kind of work on a few molecules, and print its seconds a unit and its megabytes as JSON."""
-    cfg = settings(profile, limit=32, precision="fp32")
-    parts = pipeline.tables(cfg)
-    with PeakMemory() as memory:
-        if what in EVERY_METHOD:
-            seconds = float(seconds_a_step({what: (what, cfg)}, parts.train, repeats=3).iloc[0])
-        else:
-            seconds = _seconds_of(what, cfg, parts)
-    sizes = {"mlm": cfg.mlm.batch_size, "lissa": cfg.influence.batch_size}
-    batch = sizes.get(what, cfg.regression.batch_size)
-    print(json.dumps({"seconds": seconds, "megabytes": memory.megabytes, "batch": batch}))
-
-
-def _seconds_of(what: str, cfg: Settings, parts: Split) -> float:
-    """Seconds a molecule of prediction, a product of LiSSA, or a step of masked-language modelling."""
-    model = load_model("xl", task="mlm" if what == "mlm" else "regression")
-    began = time.perf_counter()
-    if what == "prediction":
-        predict(model, parts.test["smiles"])
-        return (time.perf_counter() - began) / len(parts.test)
-    if what == "lissa":
-        return _seconds_a_product(model, parts.train, cfg)
-    fit = pretrain_mlm(model, parts.train["smiles"], cfg.replace(mlm_epochs=1))
-    return fit.seconds / -(-len(parts.train) // cfg.mlm.batch_size)
-
-
-def _seconds_a_product(model: PreTrainedModel, train: pd.DataFrame, cfg: Settings) -> float:
-    """Seconds of a product with the Gauss-Newton matrix of one batch, the faster of two after a first."""
-    batch = molecule_batches(model, train, cfg.influence.batch_size)[0][0]
-    loss, params = molecule_loss(model), trained_parameters(model)
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        gauss_newton_product(lambda p, b: loss(p, b).sqrt(), params, batch, params)  # any direction will do
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
+            records.add("published_size", key, {**row, "commit": commit()}, inputs)
 
 
 def estimate() -> pd.DataFrame:

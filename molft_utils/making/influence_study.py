@@ -97,7 +97,7 @@ def _hessian_scores(model: PreTrainedModel, train: pd.DataFrame, queries: pd.Dat
         v = gradient(loss, params, molecule_batches(model, queries.iloc[[i]], 1)[0])
         solved = lissa(loss, params, batches, v, **options, depth=HESSIAN_DEPTH, curvature="hessian")
         options = {"damping": solved.damping, "scale": solved.scale}
-        found.append(scores(loss, params, batches, solved.direction).numpy()[order])
+        found.append(scores(loss, params, batches, solved.direction).cpu().numpy()[order])
     return np.stack(found)
 
 

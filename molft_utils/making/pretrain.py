@@ -28,7 +28,7 @@ from ..data import DESCRIPTORS, flat_key, load_logp
 from ..experiments import described
 from ..files import MINI_FOLDER, ROOT, write_atomically
 from ..molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
-from ..training import OneDevice, mlm_collator, resume_point
+from ..training import OneDevice, mlm_collator, resolved_precision, resume_point
 from . import make_data
 from .corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
 
@@ -78,7 +78,8 @@ class TimeBudget(TrainerCallback):
         self.deadline = time.monotonic() + seconds
 
     def on_step_end(self, args, state, control, **kwargs):
-        spent = torch.tensor(float(time.monotonic() > self.deadline))
+        # On the GPU where the process has one: NCCL reduces no tensor of the CPU.
+        spent = torch.tensor(float(time.monotonic() > self.deadline), device=args.device)
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(spent)  # all processes stop at the same step
         if spent:
@@ -175,6 +176,8 @@ def _save(model: MolformerForMaskedLM, names: list[str], folder: Path) -> None:
 def _training_arguments(args: argparse.Namespace, n_batches: int) -> OneDevice:
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
     n_steps = -(-n_batches // n_processes)
+    # A GPU before capability 8, such as the T4, computes bf16 only by emulation; on a CPU the checkpoints were fp32.
+    precision = resolved_precision("auto") if torch.cuda.is_available() else "fp32"
     return OneDevice(
         output_dir=str(args.run_folder),
         per_device_train_batch_size=1,  # an item of the data set is a whole batch
@@ -193,7 +196,8 @@ def _training_arguments(args: argparse.Namespace, n_batches: int) -> OneDevice:
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
         ddp_backend="gloo" if n_processes > 1 and not torch.cuda.is_available() else None,
-        bf16=torch.cuda.is_available(),
+        fp16=precision == "fp16",
+        bf16=precision == "bf16",
         dataloader_pin_memory=torch.cuda.is_available(),
         seed=args.seed,
         remove_unused_columns=False,

@@ -106,7 +106,9 @@ def mlm_collator(
 
 def masked_examples(smiles: Sequence[str], max_tokens: int = MAX_TOKENS, seed: int = 0) -> list[dict]:
     """Mask each SMILES once, with a generator of its own: ``input_ids`` and ``labels`` (-100 where not masked)."""
-    mask = DataCollatorForLanguageModeling(load_tokenizer(), mlm_probability=MASKED_SHARE, seed=seed)
+    mask = DataCollatorForLanguageModeling(load_tokenizer(), mlm_probability=MASKED_SHARE)
+    # What its own argument does from transformers 5.23 on; in 5.15 the seed 0 counts as none.
+    mask.generator = torch.Generator().manual_seed(seed)
     examples = []
     for ids in tokenise(smiles, max_tokens):
         batch = mask([{"input_ids": ids}])
