@@ -11,7 +11,7 @@ SMALL = dict(limit=8, influence_depth=1, influence_batch_size=8, epochs=1)
 @pytest.mark.parametrize("what", [what for what in costs.UNITS if what != "grid"])
 def test_each_kind_of_work_is_measured(what):
     found = costs.cost(what, settings("smoke", **SMALL))
-    assert 0 < found["seconds"] < 60 and found["megabytes"] > 50 and found["unit"] == costs.UNITS[what]
+    assert found["seconds"] > 0 and found["megabytes"] > 50 and found["unit"] == costs.UNITS[what]
     assert found["batch"] == (8 if what == "lissa" else 16)
 
 

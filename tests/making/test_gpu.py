@@ -30,7 +30,7 @@ def test_all_that_was_asked_for_is_among_the_cases():
 
 def test_a_case_is_measured_in_a_process_of_its_own():
     found = gpu.measured(Case("mini", "prediction", "fp32"), "cpu", "smoke", **SMALL)
-    assert found.keys() == {"seconds", "unit", "megabytes", "batch"} and 0 < found["seconds"] < 60
+    assert found.keys() == {"seconds", "unit", "megabytes", "batch"} and found["seconds"] > 0
 
 
 def test_on_the_cpu_the_process_sees_no_gpu(monkeypatch):
