@@ -191,5 +191,5 @@ def _is_published_size(checkpoint: str | Path) -> bool:
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return int(config.get("hidden_size", 0)) >= 768
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError):  # no JSON, or not an object of numbers
         return False
