@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 
 from ..data import canonicalise
 from ..evaluation import records
-from ..experiments import commit, grid, inputs_of, pipeline, selection, stages
+from ..experiments import commit, grid, in_folder, inputs_of, pipeline, selection
 from ..files import data_file, write_atomically
 from ..profiles import Settings, settings
 from ..training import predict
@@ -189,7 +189,7 @@ def in_process(name: str | None, folder: Path) -> None:
     with (folder / "log.txt").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    with stages.in_folder(folder):
+    with in_folder(folder):
         WORKS[name].run(folder)
 
 
@@ -251,7 +251,7 @@ def undisturbed(name: str, folder: Path) -> tuple[np.ndarray, float]:
     if process.exitcode:
         raise SystemExit(f"{name} fails undisturbed: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
     seconds = time.monotonic() - began
-    with stages.in_folder(folder):
+    with in_folder(folder):
         return WORKS[name].read(folder), seconds
 
 
@@ -272,7 +272,7 @@ def one_round(
     wait(process, 600, ledger)
     seconds = time.monotonic() - began
     ledger.look()
-    with stages.in_folder(folder), quiet():
+    with in_folder(folder), quiet():
         outcome = WORKS[name].read(folder)
     found["lost"] += ledger.lost() + int(process.exitcode != 0)
     found["lost"] += int((~np.isclose(outcome, expected, atol=1e-4, equal_nan=True)).sum())
