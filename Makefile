@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini bank results bench lint colab matrix audit hub gpu browser badges clean
+.PHONY: help run test lab notebooks data mini bank results bench faults lint colab matrix audit hub gpu browser badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,10 @@ results: $(READY) ## the results of record with five seeds (long; run again to r
 
 bench: $(READY) ## timings, as ratios within one run
 	$(PY) -m pytest tests/benchmarks --override-ini addopts= --benchmark-columns=min,mean,rounds -s
+
+faults: $(READY) ## a hundred kills at random moments, then a million strings: what is lost, and what is met wrongly
+	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.kills
+	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.fuzz
 
 lint: $(READY) ## style, types, the workflow
 	$(VENV)/bin/ruff check .

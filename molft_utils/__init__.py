@@ -5,7 +5,17 @@ one idea.
 """
 
 from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
-from .errors import CheckpointError, DataError, DataWarning, DivergenceError, MolftError, SettingsError, StaleRunError
+from .errors import (
+    BatchTooLargeError,
+    CheckpointError,
+    DataError,
+    DataWarning,
+    DivergenceError,
+    MolftError,
+    SettingsError,
+    StaleRunError,
+    StorageError,
+)
 from .evaluation import Scores, beside_report, evaluate, grade, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
@@ -16,6 +26,7 @@ from .training import Fit, finetune, predict, pretrain_mlm
 __version__ = own_version()
 
 __all__ = [
+    "BatchTooLargeError",
     "CheckpointError",
     "DataError",
     "DataWarning",
@@ -27,6 +38,7 @@ __all__ = [
     "SettingsError",
     "Split",
     "StaleRunError",
+    "StorageError",
     "beside_report",
     "check",
     "evaluate",

@@ -21,6 +21,14 @@ class StaleRunError(CheckpointError):
     """A training folder that holds a run with other settings, data or initial weights."""
 
 
+class StorageError(MolftError, OSError):
+    """A place where nothing can be written: the disk is full, the folder read-only, or a file stands in its way."""
+
+
+class BatchTooLargeError(MolftError, MemoryError):
+    """A batch that does not fit into memory."""
+
+
 class DivergenceError(MolftError, ArithmeticError):
     """A numerical procedure that left the finite numbers."""
 

@@ -4,11 +4,15 @@ In a checkout, data lies in ``data/`` and what a run leaves in ``runs/``, both b
 carries the data inside the package, and leaves ``runs/`` in the working directory.
 """
 
+import errno
 import hashlib
 import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import DataError
+from .errors import DataError, MolftError, StorageError
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 
@@ -78,11 +82,76 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part; text is written as UTF-8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader sees the old content or the new, never a part; text is written as UTF-8.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming_unwritable(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+            os.replace(temporary, path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
+
+
+#: Numbers of the errors that mean: nothing can be written here.
+_UNWRITABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
+)  # fmt: skip
+
+#: Words of torch for a file that could not be written, which tell no reason.
+_OF_TORCH = ("inline_container", "iostream error")
+
+
+@contextmanager
+def naming_unwritable(folder: Path, remedy: str = "choose another folder") -> Iterator[None]:
+    """Where a write fails because the disk is full or the folder cannot be written, name the folder and the remedy.
+
+    Raises
+    ------
+    StorageError
+        In place of what Python, torch or safetensors raise.
+    """
     try:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:  # safetensors has an exception of its own
+        if isinstance(error, MolftError) or not (why := _why_unwritable(error)):
+            raise
+        raise StorageError(f"{folder} cannot be written: {why}. Free some space there, or {remedy}.") from error
+
+
+def _why_unwritable(error: Exception) -> str | None:
+    """What the system says of a failed write; None for any other error."""
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in _UNWRITABLE else None
+    if found := re.search(r"os error (\d+)", str(error)):  # safetensors
+        return os.strerror(int(found[1])) if int(found[1]) in _UNWRITABLE else None
+    return "torch could not; the disk may be full" if any(text in str(error) for text in _OF_TORCH) else None
+
+
+#: A folder's file of checksums, in the form of ``sha256sum --check``.
+CHECKSUMS = "SHA256SUMS"
+
+
+def write_checksums(folder: Path, files: Iterable[Path] | None = None) -> None:
+    """Write down the checksums of files of a folder, or of all of its own files, so that damage is noticed."""
+    chosen = sorted(path for path in (folder.iterdir() if files is None else files) if path.is_file())
+    lines = [f"{file_hash(path)}  {path.name}\n" for path in chosen if path.name != CHECKSUMS]
+    write_atomically(folder / CHECKSUMS, "".join(lines))
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of the files that are missing or not as they were written; none where no checksums were written down."""
+    sums = folder / CHECKSUMS
+    if not sums.exists():
+        return []
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = [line.split("  ", 1) for line in lines if "  " in line]
+    wrong = [name for known, name in pairs if not (folder / name).is_file() or file_hash(folder / name) != known]
+    return wrong if pairs and len(pairs) == len(lines) else [CHECKSUMS]

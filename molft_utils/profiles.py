@@ -122,9 +122,9 @@ MEANING = {
     "class": "the small checkpoint and all molecules; the six notebooks take ten to fifteen minutes on two cores and "
     "need no GPU. The committed pages and the results of record were made with it",
     "report": "the published checkpoint (a download of 187 MB) with the report's settings to the letter; it wants a T4 "
-    "GPU, and has not been run on one",
-    "best": "the published checkpoint (a download of 187 MB) with the best known settings; it wants a T4 GPU, and has "
-    "not been run on one",
+    "GPU, on which a model takes half an hour: an estimate, it has not been run on one",
+    "best": "the published checkpoint (a download of 187 MB) with the best known settings; it wants a T4 GPU, on "
+    "which a model takes half an hour: an estimate, it has not been run on one",
 }
 
 #: What suits a model of the published size; the defaults of the groups suit the small one. Taken from the literature
@@ -191,5 +191,5 @@ def _is_published_size(checkpoint: str | Path) -> bool:
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return int(config.get("hidden_size", 0)) >= 768
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError):  # no JSON, or not an object of numbers
         return False

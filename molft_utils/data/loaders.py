@@ -7,6 +7,7 @@ shown as a :class:`~molft_utils.errors.DataWarning`, once for each file and fact
 import csv
 import io
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ import pandas as pd
 
 from ..errors import DataError, DataWarning
 from ..files import DATA_FOLDER, data_file
-from .tables import LABEL_NAMES, check_table, lines_have, named
+from .molecules import shortened
+from .tables import LABEL_NAMES, check_table, lines_have, listed, named
 
 HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
 
@@ -46,7 +48,7 @@ def load_lipophilicity(source: str = "local") -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is missing or a row cannot be used.
+        If the file is missing, the hub cannot be reached, or a row cannot be used.
     """
     if source == "local":
         table = read_table(data_file("lipophilicity.csv"))
@@ -56,7 +58,14 @@ def load_lipophilicity(source: str = "local") -> pd.DataFrame:
         raise DataError(f"unknown source {source!r}; choose 'local' or 'hub'")
     import datasets  # only here: it takes seconds to import
 
-    return check_table(datasets.load_dataset(HUB_DATASET, split="train").to_pandas(), HUB_DATASET)
+    try:
+        raw = datasets.load_dataset(HUB_DATASET, split="train").to_pandas()
+    except Exception as error:  # of datasets, of its downloader, of the network
+        raise DataError(
+            f"{HUB_DATASET} cannot be loaded from the hub ({type(error).__name__}: {error}); check the network, or "
+            "call load_lipophilicity() for the repository's copy"
+        ) from error
+    return check_table(raw, HUB_DATASET)
 
 
 def load_secondary(path: str | Path | None = None) -> pd.DataFrame:
@@ -132,11 +141,10 @@ def load_logp() -> pd.DataFrame:
 def read_table(path: Path, target: str | None = None) -> pd.DataFrame:
     """Read and check a CSV (UTF-8, commas, a header line); ``target`` names the label; see :func:`check_table`."""
     header, rows, lines = _records(_text(path), path.name)
+    _require_separate(header, path.name)
     if target is not None:
         header = _with_label(header, target, path.name)
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(f"{path.name} has more than one column {twice[0]!r}; give each column a name of its own")
+        _require_separate(header, path.name)  # a column may have had one of the new names
     uneven = [line for row, line in zip(rows, lines, strict=True) if len(row) != len(header)]
     if uneven:
         raise DataError(
@@ -150,9 +158,23 @@ def read_table(path: Path, target: str | None = None) -> pd.DataFrame:
     return table
 
 
+def _require_separate(header: list[str], source: str) -> None:
+    """Refuse a header whose columns are separated by something else than commas, or have the same name."""
+    for separator in ";\t|":
+        if len(header) == 1 and separator in header[0]:
+            raise DataError(f"{source}: its fields seem to be separated by {separator!r}; save it with commas")
+    for column, count in Counter(header).items():
+        if count > 1:
+            raise DataError(
+                f"{source} has more than one column {shortened(column)}; give each column a name of its own"
+            )
+
+
 def _text(path: Path) -> str:
     """The file's text; the mark of byte order that spreadsheets put in front is taken off."""
     try:
+        if path.exists() and not path.is_file():  # a folder; a pipe or a device would be read for ever
+            raise OSError("it is no regular file")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; `make data` makes the repository's tables") from error
@@ -190,7 +212,7 @@ def _records(text: str, source: str) -> tuple[list[str], list[list[str]], list[i
 def _with_label(header: list[str], target: str, source: str) -> list[str]:
     """The header with the target's column as ``label``, and another ``label`` out of its way."""
     if target not in header:
-        raise DataError(f"{source} has no column {target!r}; it has {', '.join(header)}")
+        raise DataError(f"{source} has no column {target!r}; it has {listed(header)}")
     usual = [name.strip().lower() in LABEL_NAMES for name in header]
     return [
         "label" if name == target else f"other {name}" if clash else name
@@ -203,7 +225,9 @@ def _booleans(column: pd.Series, source: str, lines: Sequence[int]) -> pd.Series
     unknown = np.flatnonzero(known.isna()).tolist()
     if len(unknown):
         where = named(lines[row] for row in unknown)
-        raise DataError(f"{source}, {where}: {column.name} is {column.iloc[unknown[0]]!r}; write True or False")
+        raise DataError(
+            f"{source}, {where}: {column.name} is {shortened(column.iloc[unknown[0]])}; write True or False"
+        )
     return known.astype(bool)
 
 

@@ -7,9 +7,14 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from ..errors import DataError
 
+#: Characters of the longest SMILES that is handed to RDKit: one of 30,000 ends the whole process.
+LONGEST_SMILES = 5_000
+
 
 def parse(smiles: str) -> Chem.Mol | None:
     """RDKit's molecule, or None; RDKit's own messages are kept off the page."""
+    if not isinstance(smiles, str) or not smiles.isascii() or len(smiles) > LONGEST_SMILES:
+        return None
     with rdBase.BlockLogs():
         return Chem.MolFromSmiles(smiles)
 
@@ -42,8 +47,14 @@ def parse_or_raise(smiles: str) -> Chem.Mol:
     """RDKit's molecule; raises a DataError that says what to do if there is none."""
     molecule = parse(smiles)
     if molecule is None or not smiles.strip():
-        raise DataError(f"RDKit cannot read the SMILES {smiles!r}; correct it or take the molecule out")
+        raise DataError(f"RDKit cannot read the SMILES {shortened(smiles)}; correct it or take the molecule out")
     return molecule
+
+
+def shortened(value: object, limit: int = 200) -> str:
+    """The value as Python writes it; of a long one only the beginning, so that a message stays readable."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
 def randomised(smiles: str, seed: int) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from rdkit import Chem
 
 from ..errors import DataError
-from ..molformer import MAX_TOKENS, load_tokenizer, token_lengths
-from .molecules import parse
+from ..molformer import MAX_TOKENS, token_lengths, unknown_parts
+from .molecules import LONGEST_SMILES, parse, shortened
 
 #: Usual column names, compared in lower case.
 SMILES_NAMES = ("smiles", "canonical_smiles", "smile", "mol", "structure")
@@ -48,12 +48,12 @@ def check_table(raw: pd.DataFrame, source: str = "table", lines: Sequence[int] |
     """
     table = _renamed(raw, source)
     lines = range(2, len(table) + 2) if lines is None else lines
-    labels = pd.to_numeric(table["label"], errors="coerce").astype(float)
+    labels = _numbers(table["label"])
     molecules = [parse(s) if s else None for s in table["smiles"]]
-    lossless, lengths = _tokens_join(list(table["smiles"]))
-    _raise_problems(table, _problems(table["smiles"], labels, molecules, lossless), source, lines)
+    unknown = unknown_parts(list(table["smiles"]))
+    _raise_problems(table, _problems(table["smiles"], labels, molecules, unknown), source, lines)
     table["label"] = labels
-    table.attrs["warnings"] = _warnings(table, molecules, lengths, lines)
+    table.attrs["warnings"] = _warnings(table, molecules, token_lengths(table["smiles"]), lines)
     return table
 
 
@@ -75,42 +75,46 @@ def _find_column(raw: pd.DataFrame, names: Sequence[str], what: str, source: str
     found = [column for column in raw.columns if str(column).strip().lower() in names]
     if len(found) == 1:
         return found[0]
-    state = f"several {what} columns ({', '.join(map(str, found))})" if found else f"no {what} column"
+    state = f"several {what} columns ({listed(found)})" if found else f"no {what} column"
     raise DataError(
-        f"{source} has {state} among {', '.join(map(str, raw.columns))}; name exactly one column "
+        f"{source} has {state} among {listed(raw.columns)}; name exactly one column "
         f"'{names[0]}' (also understood: {', '.join(names[1:])})"
     )
+
+
+def listed(names: Iterable[object]) -> str:
+    """Column names for a message; of many the first eight and their number, of a long one the beginning."""
+    texts = [text if len(text) <= 60 else f"{text[:60]}..." for text in map(str, names)]
+    return ", ".join(texts if len(texts) <= 9 else [*texts[:8], f"and {len(texts) - 8:,} more"])
 
 
 def readable(smiles: Sequence[str]) -> np.ndarray:
     """Whether the models can read each SMILES: bool [n]. RDKit must, the tokeniser must know its symbols, and it must
     have at most 128 tokens."""
-    lossless, lengths = _tokens_join(list(smiles))
-    return np.array([parse(s) is not None for s in smiles]) & lossless.to_numpy() & (lengths <= MAX_TOKENS)
+    known = np.array([not parts for parts in unknown_parts(list(smiles))])
+    return np.array([parse(s) is not None for s in smiles]) & known & (token_lengths(smiles) <= MAX_TOKENS)
 
 
-def _tokens_join(smiles: list[str]) -> tuple[pd.Series, np.ndarray]:
-    """Whether the tokens of each SMILES, joined, are the SMILES itself, none of them unknown; and their number."""
-    tokenizer = load_tokenizer()
-    encoded = tokenizer(smiles)
-    joined = ["".join(encoded[i].tokens[1:-1]) == s for i, s in enumerate(smiles)]
-    unknown = [tokenizer.unk_token_id in ids for ids in encoded["input_ids"]]
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-    return pd.Series([j and not u for j, u in zip(joined, unknown, strict=True)]), lengths
+def _numbers(column: pd.Series) -> pd.Series:
+    """Labels as floats, nan where there is none. Text of other alphabets is none: pandas fails on some of it."""
+    plain = column.map(lambda value: None if isinstance(value, str) and not value.isascii() else value)
+    return pd.to_numeric(plain, errors="coerce").astype(float)
 
 
 def _problems(
-    smiles: pd.Series, labels: pd.Series, molecules: list[Chem.Mol | None], lossless: pd.Series
+    smiles: pd.Series, labels: pd.Series, molecules: list[Chem.Mol | None], unknown: list[list[str]]
 ) -> dict[str, ArrayLike]:
     """What can be wrong with a row, and its remedy -> whether it is, for each row."""
-    empty = smiles == ""
+    empty, long = smiles == "", smiles.str.len() > LONGEST_SMILES
     unread = np.array([molecule is None for molecule in molecules])
+    first = next((shortened(part, 20) for parts in unknown for part in parts), "")
     return {
         "no SMILES; fill it in or delete the line": empty,
-        "a SMILES that RDKit cannot read; correct it or delete the line": unread & ~empty,
+        f"a SMILES of more than {LONGEST_SMILES:,} characters; correct it or delete the line": long,
+        "a SMILES that RDKit cannot read; correct it or delete the line": unread & ~empty & ~long,
         "a label that is missing or not a finite number; give one in logD or delete the line": ~np.isfinite(labels),
-        "a SMILES with characters or symbols that the tokeniser does not know; write it in standard SMILES "
-        "(canonicalise it with RDKit) or delete the line": ~lossless & ~empty,
+        f"a SMILES with characters or symbols that the tokeniser does not know (the first: {first}); write it in "
+        "standard SMILES (canonicalise it with RDKit) or delete the line": np.array([bool(parts) for parts in unknown]),
     }
 
 
@@ -120,16 +124,10 @@ def _raise_problems(table: pd.DataFrame, problems: Mapping[str, ArrayLike], sour
         rows = np.flatnonzero(np.asarray(mask)).tolist()
         if len(rows):
             first = table.iloc[rows[0]]
-            example = f"the first: smiles {_shortened(first['smiles'])}, label {_shortened(first['label'])}"
+            example = f"the first: smiles {shortened(first['smiles'])}, label {shortened(first['label'])}"
             found.append(f"{lines_have(lines[row] for row in rows)} {what} ({example})")
     if found:
         raise DataError(f"{source}: " + "; ".join(found))
-
-
-def _shortened(value: object, limit: int = 200) -> str:
-    """The value as Python writes it; of a long one only the beginning, so that a message stays readable."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
 def _warnings(

@@ -29,7 +29,24 @@ def read(table: str) -> pd.DataFrame:
     path = RESULTS / f"{table}.csv"
     if not path.exists():
         raise DataError(f"{path.name} is not in data/results; `make results` makes it")
-    return pd.read_csv(path)
+    return _csv(path)
+
+
+def _csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A file of ``data/results``.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    try:
+        return pd.read_csv(path, **options)
+    except ValueError as error:  # pandas' own errors and those of decoding
+        raise DataError(
+            f"{path} is damaged ({str(error).strip()}); `git checkout {path.name}` in its folder brings it back, or "
+            "delete it and `make results` makes it again"
+        ) from error
 
 
 def is_recorded(table: str, key: dict[str, Any], inputs: dict[str, Any], column: str | None = None) -> bool:
@@ -47,7 +64,12 @@ def is_recorded(table: str, key: dict[str, Any], inputs: dict[str, Any], column:
     rows = _rows(table, key, with_key=True)
     if rows.empty:
         return False
-    name, changed = _name(table, key), changes(json.loads(rows["inputs"].iloc[0]), json.loads(json.dumps(inputs)))
+    name = _name(table, key)
+    try:
+        changed = changes(json.loads(rows["inputs"].iloc[0]), json.loads(json.dumps(inputs)))
+    except (ValueError, TypeError, AttributeError):  # no JSON, or not an object
+        print(f"{name}: its inputs are damaged; running it again", flush=True)
+        return False
     lost = column is not None and column not in _columns(RESULTS / f"{table}_predictions.csv")
     if changed:
         print(f"{name}: changed since it was recorded, so it is run again: {'; '.join(changed)}", flush=True)
@@ -90,7 +112,7 @@ def add(
 def _add_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a run's predictions as a column of the table's file, beside those of the other runs."""
     molecules = predictions.iloc[:, :2].reset_index(drop=True)
-    wide = pd.read_csv(path) if path.exists() else molecules
+    wide = _csv(path) if path.exists() else molecules
     if wide.iloc[:, :2].to_numpy().tolist() != molecules.to_numpy().tolist():
         print(f"{path.name}: the test molecules or labels have changed; its other columns are dropped")
         wide = molecules
@@ -99,7 +121,7 @@ def _add_predictions(path: Path, predictions: pd.DataFrame) -> None:
 
 
 def _columns(path: Path) -> list[str]:
-    return list(pd.read_csv(path, nrows=0)) if path.exists() else []
+    return list(_csv(path, nrows=0)) if path.exists() else []
 
 
 def _rows(table: str, key: dict[str, Any], with_key: bool) -> pd.DataFrame:

@@ -6,9 +6,11 @@ molecules that were in the half; the LDS is the rank correlation of the two over
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -96,15 +98,20 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     Raises
     ------
     DataError
-        If the bank was made from other data than the repository now holds, or has no finished seed.
+        If the bank was made from other data than the repository now holds, is damaged, or has no finished seed.
     """
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
-    with safe_open(path if Path(path).is_absolute() else data_file(str(path)), framework="numpy") as file:
-        metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+    place = Path(path) if Path(path).is_absolute() else data_file(str(path))
+    try:
+        metadata, tensors = read_bank(place)
         _require_same_data(metadata["data"])
-        found = {name: file.get_tensor(name) for name in ("members", f"{queries}_predictions", f"{queries}_labels")}
-    members, predictions, labels = found.values()
+        members, predictions, labels = (
+            tensors[name] for name in ("members", f"{queries}_predictions", f"{queries}_labels")
+        )
+        _require_shapes(members, predictions, labels, metadata["parts"])
+    except (KeyError, TypeError, AttributeError, _Damaged) as error:
+        raise _damaged_bank(place, error) from error
     finished = np.isfinite(predictions).all(axis=(0, 2))
     if not finished.any():
         raise DataError("no seed of the bank is finished; `make bank` goes on with it")
@@ -141,6 +148,52 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
     sd = nothing.std(ddof=1)
     noise = sd * math.sqrt(1 / losses.shape[1] + 1 / nothing.size)
     return bank.members[adds], nothing.mean() - losses[adds].mean(axis=1), float(noise)
+
+
+def bank_checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    """Sha256 of a bank's tensors, which its file keeps beside them."""
+    parts = (f"{name} {tensors[name].shape}".encode() + tensors[name].tobytes() for name in sorted(tensors))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def read_bank(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """A bank's metadata and tensors.
+
+    Raises
+    ------
+    DataError
+        If the file is no bank, or not as it was written.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+        if (known := metadata.get("sha256")) and known != bank_checksum(tensors):  # older banks have none
+            raise _Damaged("its content is not as it was written")
+    except Exception as error:  # safetensors has an exception of its own
+        raise _damaged_bank(path, error) from error
+    return metadata, tensors
+
+
+class _Damaged(Exception):
+    """Something about a bank that no bank has."""
+
+
+def _damaged_bank(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is damaged, or no bank ({type(error).__name__}: {error}); `git checkout` brings the repository's own "
+        "back, or delete it, and `make bank` makes another"
+    )
+
+
+def _require_shapes(members: np.ndarray, predictions: np.ndarray, labels: np.ndarray, parts: list) -> None:
+    if members.ndim != 2:
+        raise _Damaged(f"members of shape {members.shape}")
+    n_subsets, n_train = members.shape
+    if predictions.ndim != 3 or (len(predictions), predictions.shape[2]) != (n_subsets, len(labels)):
+        raise _Damaged(f"predictions of shape {predictions.shape} for {n_subsets} subsets and {len(labels)} queries")
+    if sum(n for _, n in parts) != n_train:
+        raise _Damaged(f"{n_train} training molecules in parts of {[n for _, n in parts]}")
 
 
 def data_hashes() -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluation import Scores, scores
-from ..files import file_hash, write_atomically
+from ..files import write_atomically
 from ..profiles import Settings
 from ..training import predict
 from .pipeline import StagedFit, tables
@@ -39,9 +39,9 @@ def graded(fit: StagedFit, settings: Settings) -> Graded:
         write_atomically(folder / "predictions.csv", pd.DataFrame({"prediction": predictions}).to_csv(index=False))
         test = scores(parts.test["label"], predictions)
         validation = scores(parts.validation["label"], predict(fit.model, parts.validation["smiles"]))
-        return {"row": _row(fit, test, validation), "predictions": file_hash(folder / "predictions.csv")}
+        return {"row": _row(fit, test, validation)}
 
-    result = run_stage(GRADED, settings, {"model": fit.folder.name}, compute, is_whole=_is_whole)
+    result = run_stage(GRADED, settings, {"model": fit.folder.name}, compute)
     predictions = pd.read_csv(result.folder / "predictions.csv")["prediction"].to_numpy()
     return Graded(result.record["row"], predictions, result.reused)
 
@@ -61,9 +61,3 @@ def _row(fit: StagedFit, test: Scores, validation: Scores) -> dict:
         "seconds": fit.seconds,
         "peak_memory": fit.peak_memory,
     }
-
-
-def _is_whole(folder: Path, record: dict) -> bool:
-    """Whether the file of predictions is the one that was written."""
-    path = folder / "predictions.csv"
-    return path.exists() and file_hash(path) == record.get("predictions")

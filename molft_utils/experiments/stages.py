@@ -20,10 +20,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ..errors import CheckpointError
-from ..files import DATA_FOLDER, IN_CHECKOUT, NAMED, ROOT, file_hash, stages_folder, write_atomically
+from ..files import (
+    DATA_FOLDER,
+    IN_CHECKOUT,
+    NAMED,
+    ROOT,
+    damaged_files,
+    file_hash,
+    naming_unwritable,
+    stages_folder,
+    write_atomically,
+    write_checksums,
+)
 from ..inputs import changes, fingerprint
 from ..molformer import checkpoint_hash, device
 from ..profiles import Settings
@@ -119,9 +130,10 @@ def run_stage(
     settings: Settings | None,
     key: Mapping[str, Any],
     compute: Callable[[Path, Any], dict],
-    is_whole: Callable[[Path, dict], bool] | None = None,
 ) -> Result:
     """Return the result of ``compute(folder, settings)``, and run it only if the result is not on disk.
+
+    A result with a file that is missing, or not as it was written, is reported and computed again.
 
     Parameters
     ----------
@@ -134,29 +146,53 @@ def run_stage(
     compute
         Writes its files into the folder that it gets, which may hold files of an interrupted run, and returns a record
         (JSON) of what it found.
-    is_whole
-        Checks a finished result, given its folder and record. A damaged result is then reported and computed again.
 
     Raises
     ------
-    CheckpointError
-        If a finished result is damaged; the message names the folder to delete.
+    StorageError
+        If the folder of results cannot be written.
     """
     if settings is not None and "training" in kind.groups:
         key = {**key, "seed": settings.training.seed}
     inputs = {**inputs_of(settings, kind), "key": dict(key)}
     folder = current_folder() / f"{kind.name}-{fingerprint(inputs)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):  # a second process waits, and finds the result
-        if folder.exists():
-            if is_whole is None or _passes(folder, is_whole):
-                return Result(folder, read_record(folder), reused=True)
-            print(f"the result {folder.name} is damaged; computing it again")
-            shutil.rmtree(folder)
-        else:
-            _print_what_changed(kind, inputs)
-        given = None if settings is None else settings.only(*kind.groups)
-        return Result(folder, _compute_into(folder, inputs, lambda partial: compute(partial, given)), reused=False)
+    if record := _whole_record(folder):  # before anything is written: results may lie on a read-only disk
+        return Result(folder, record, reused=True)
+    given = None if settings is None else settings.only(*kind.groups)
+    with naming_unwritable(folder.parent, "let the environment variable MOLFT_STAGES name another folder"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if record := _whole_record(folder):
+                return Result(folder, record, reused=True)
+            if folder.exists():
+                print(f"the result {folder.name} is damaged; computing it again")
+                shutil.rmtree(folder)
+            else:
+                _print_what_changed(kind, inputs)
+            return Result(folder, _compute_into(folder, inputs, lambda partial: compute(partial, given)), reused=False)
+
+
+def _whole_record(folder: Path) -> dict | None:
+    """The record of a finished result whose files are as they were written, else None."""
+    try:
+        return None if damaged_files(folder) else read_record(folder)
+    except CheckpointError:
+        return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from a result's folder; one that has to wait says so, and then finds the result."""
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"{folder.name}: another process computes it; waiting for the result", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _compute_into(folder: Path, inputs: dict, compute: Callable[[Path], dict]) -> dict:
@@ -168,6 +204,7 @@ def _compute_into(folder: Path, inputs: dict, compute: Callable[[Path], dict]) -
     seconds = round(time.perf_counter() - began, 1)
     record = {"inputs": inputs, "commit": commit(), "stage_seconds": seconds, **found}
     write_atomically(partial / "record.json", json.dumps(record, indent=1))
+    write_checksums(partial)
     os.replace(partial, folder)
     return record
 
@@ -182,7 +219,7 @@ def read_record(folder: Path) -> dict:
     """
     try:
         return json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"the stage result {folder} is damaged ({error}); delete this folder") from error
 
 
@@ -198,22 +235,16 @@ def commit() -> str | None:
         return None
 
 
-def _passes(folder: Path, is_whole: Callable[[Path, dict], bool]) -> bool:
-    try:
-        return is_whole(folder, read_record(folder))
-    except CheckpointError:
-        return False
-
-
 def _print_what_changed(kind: Kind, inputs: dict) -> None:
     """Say why a stage runs although there is a result with the same key: what differs from the nearest such result."""
     differing: list[list[str]] = []
     for path in current_folder().glob(f"{kind.name}-*/record.json"):
         try:
             known = json.loads(path.read_text(encoding="utf-8"))["inputs"]
-        except (OSError, KeyError, json.JSONDecodeError):
+            same = known["key"] == inputs["key"] and set(known["stages"]) == set(inputs["stages"])
+        except (OSError, KeyError, TypeError, ValueError):  # damaged
             continue
-        if known.get("key") == inputs["key"] and set(known["stages"]) == set(inputs["stages"]):
+        if same:
             differing.append(changes(known, inputs))
     if differing:
         nearest = min(differing, key=len)

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from ..errors import DataError, DivergenceError
 from ..molformer import FeatureMap
 from ..profiles import Settings
-from ..training import embed, molecule_batches
+from ..training import embed, molecule_batches, naming_batch
 from .curvature import Loss, Params, gradient
 from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
 
@@ -174,12 +174,27 @@ def influence_scores(
     ------
     DataError
         If the model is in train mode or redraws Omega, or a table is empty.
+    BatchTooLargeError
+        If a batch does not fit into memory.
     DivergenceError
         If the solver diverges.
     """
+    with naming_batch("influence_batch_size", settings.influence.batch_size):
+        return _scored(model, (train, target, candidates), settings, parameters, target_name, pooled, solved)
+
+
+def _scored(
+    model: PreTrainedModel,
+    tables: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
+    settings: Settings,
+    parameters: str,
+    target_name: str,
+    pooled: Sequence[np.ndarray] | None,
+    solved: InverseHVP | None,
+) -> InfluenceResult:
+    """As :func:`influence_scores`; ``tables`` are those of training, target and candidates."""
     began = time.perf_counter()
-    tables, size = (train, target, candidates), settings.influence.batch_size
-    loss, params, batches, rows = _problem(model, tables, size, parameters, pooled)
+    loss, params, batches, rows = _problem(model, tables, settings.influence.batch_size, parameters, pooled)
     train_batches, target_batches, candidate_batches = batches
     v = gradient(loss, params, target_batches)
     solution = _solve(loss, params, train_batches, v, settings) if solved is None else solved
@@ -193,7 +208,7 @@ def influence_scores(
     order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
     columns = {name: values[order].cpu() for name, values in columns.items()}
     # On the CPU before float64: an Apple GPU has none.
-    table = candidates.assign(**{name: values.double().numpy() for name, values in columns.items()})
+    table = tables[2].assign(**{name: values.double().numpy() for name, values in columns.items()})
     return InfluenceResult(
         columns["score"],
         solution,

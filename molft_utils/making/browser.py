@@ -5,6 +5,7 @@ beneath it must change; nothing may fail on the way, and the browser's console m
 ``runs/browser``. Skipped where there is no Chromium.
 """
 
+import argparse
 import os
 import secrets
 import shutil
@@ -22,6 +23,9 @@ from ..files import ROOT, RUNS_FOLDER
 FOLDER = RUNS_FOLDER / "browser"
 NOTEBOOKS = ("01_split", "02_baseline", "04_influence", "05_tsdshapley")
 PORT = 8899
+
+#: The screenshot that the README shows.
+SHOWN = "02_baseline_widget1.png"
 
 #: All cells stay on the page, and nothing asks or tells.
 SETTINGS = {
@@ -74,7 +78,6 @@ def chromium() -> Iterator[Any]:
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     browser = webdriver.Chrome(options, service)
-    browser.set_script_timeout(900)
     try:
         yield browser
     finally:
@@ -112,10 +115,10 @@ def run_all(browser: Any, address: str, token: str, name: str) -> None:
     ready = "return window.jupyterapp && document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell').length > 10"
     _wait(lambda: browser.execute_script(ready), 90, f"{name} to open")
     _wait(lambda: browser.execute_script(IDLE), 90, f"the kernel of {name}")
-    script = (
-        "const done = arguments[0]; window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => done(1))"
-    )
-    browser.execute_async_script(script)
+    # Started and then asked after: the driver's own wait ends after two minutes.
+    start = "window.allRan = false; window.jupyterapp.commands.execute('notebook:run-all-cells')"
+    browser.execute_script(f"{start}.then(() => {{ window.allRan = true }})")
+    _wait(lambda: browser.execute_script("return window.allRan"), 900, f"all cells of {name}")
     _wait(lambda: browser.execute_script(IDLE), 60, f"{name} to be done")
     errors = ".jp-OutputArea-output[data-mime-type*=error]"
     failed = browser.execute_script(f"return [...document.querySelectorAll('{errors}')].map(e => e.innerText)")
@@ -157,10 +160,6 @@ def move_widgets(browser: Any, name: str) -> int:
     return n_moved
 
 
-def _changed(browser: Any, element: Any, before: str) -> bool:
-    return browser.execute_script(BENEATH, element) != before
-
-
 def console_errors(browser: Any) -> list[str]:
     """Errors on the browser's console, but for the network that there is none of."""
     ours = [entry["message"] for entry in browser.get_log("browser") if "127.0.0.1" in entry["message"]]
@@ -169,6 +168,9 @@ def console_errors(browser: Any) -> list[str]:
 
 def main() -> None:
     """Run what there is, or say why not."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--refresh", action="store_true", help=f"put the screenshot {SHOWN} into figures/")
+    refresh = parser.parse_args().refresh
     if not (shutil.which("chromium") or shutil.which("chromium-browser")) or not shutil.which("chromedriver"):
         print("skipped: there is no Chromium with its driver here (Debian: chromium and chromium-driver)")
         return
@@ -184,6 +186,8 @@ def main() -> None:
                 raise SystemExit(f"{name}, on the console: {errors[0]}")
             print(f"{name:16} {n_widgets} widgets answered, {time.perf_counter() - began:4.0f} s", flush=True)
     print(f"screenshots: {Path(FOLDER).relative_to(ROOT)}")
+    if refresh:
+        shutil.copy(FOLDER / SHOWN, ROOT / "figures" / "browser.png")
 
 
 if __name__ == "__main__":

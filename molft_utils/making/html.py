@@ -18,6 +18,9 @@ _PARTS = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P
 #: Stands for a formula while the converter works, which would take MathML apart.
 _PLACE = "FORMULAxPLACE"
 
+#: What the converter's template says of every picture; it does not read the outputs' own words.
+_NO_WORDS = "No description has been provided for this image"
+
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")  # its picture lies elsewhere
 
 #: Room on a phone, and dark where the reader's system is dark; figures keep their white ground.
@@ -64,16 +67,24 @@ def page(notebook: nbformat.NotebookNode, name: str, names: Sequence[str]) -> st
         if cell.cell_type == "markdown":
             cell.source = with_places(_BADGE.sub(r"[Open in Colab](\1)", cell.source), formulas)
         elif cell.metadata.get("cellView") == "form":
-            cell.transient = {"remove_source": True}  # the set-up's plumbing
+            cell.metadata["transient"] = {"remove_source": True}  # the set-up's plumbing
     exporter = HTMLExporter(embed_images=True, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     body, _ = exporter.from_notebook_node(shown, {"metadata": {"name": name}})
     body = re.sub(r'<script[^>]*src="[^"]*"[^>]*>\s*</script>', "", body)
     body = re.sub(r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", body, flags=re.DOTALL)
     body = re.sub(rf"{_PLACE}(\d+)E", lambda match: formulas[int(match[1])], body)
+    alternatives = iter(alternative_texts(notebook))
+    body = re.sub(_NO_WORDS, lambda match: escape(next(alternatives)), body)
     style = STYLE.format(dark=_dark_theme(exporter))
     body = body.replace("</head>", f"{style}</head>", 1)
     way = _way(name, names)
     return re.sub(r"(<body[^>]*>)", rf"\g<1>{way}", body, count=1).replace("</body>", f"{way}</body>", 1)
+
+
+def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the pictures of a notebook show, in words, in their order."""
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    return [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
 
 
 def _dark_theme(exporter: HTMLExporter) -> str:

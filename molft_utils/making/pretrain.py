@@ -7,8 +7,11 @@ there is little padding.
 
 The learning rate warms up, stays constant, and decays over the last part of the run. ``--init`` starts from the weights
 of an earlier checkpoint, so that pretraining can be spread over several sessions. The Trainer's own checkpoints make a
-run resumable. ``torchrun --nproc-per-node 2 -m molft_utils.making.pretrain`` shares each step between two processes;
-with ``OMP_NUM_THREADS=1`` they are faster than one process of two threads.
+run resumable: it goes on from the last one with the same batches, though their first masks are drawn otherwise than in
+a run that nobody interrupts, as the loader reads one batch ahead.
+
+``torchrun --nproc-per-node 2 -m molft_utils.making.pretrain`` shares each step between two processes; with
+``OMP_NUM_THREADS=1`` they are faster than one process of two threads.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,9 +30,9 @@ from transformers import Trainer, TrainerCallback
 
 from ..data import DESCRIPTORS, flat_key, load_logp
 from ..experiments import described
-from ..files import MINI_FOLDER, ROOT, write_atomically
+from ..files import MINI_FOLDER, ROOT, naming_unwritable, write_atomically, write_checksums
 from ..molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
-from ..training import OneDevice, mlm_collator, resolved_precision, resume_point
+from ..training import Checksums, OneDevice, alone_in, mlm_collator, resolved_precision, resume_point
 from . import make_data
 from .corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
 
@@ -104,10 +108,13 @@ def pretrain(args: argparse.Namespace) -> None:
     CheckpointError
         If the run folder holds a run with other arguments.
     """
+    excluded = excluded_molecules(args.descriptors > 0)
+    pretrain_on(draw_corpus(args.tokens, args.chembl_share, excluded, args.seed, args.moses_molecules), args)
+
+
+def pretrain_on(molecules: Corpus, args: argparse.Namespace) -> None:
+    """As :func:`pretrain`, on a corpus that is given."""
     torch.manual_seed(args.seed)
-    molecules = draw_corpus(
-        args.tokens, args.chembl_share, excluded_molecules(args.descriptors > 0), args.seed, args.moses_molecules
-    )
     targets, names = descriptor_targets(molecules) if args.descriptors else (None, [])
     model = _initial_model(args.init, len(names), args.descriptors)
     batches = TokenBatches(molecules, args.tokens_per_batch, args.seed, targets, args.random_share)
@@ -116,14 +123,19 @@ def pretrain(args: argparse.Namespace) -> None:
         args=_training_arguments(args, n_batches=len(batches)),
         train_dataset=batches,
         data_collator=collator(args.masked_share),
-        callbacks=[TimeBudget(60 * args.minutes)],
+        callbacks=[TimeBudget(60 * args.minutes), Checksums()],
     )
-    stamp = {name: str(value) for name, value in vars(args).items() if name not in ("minutes", "run_folder", "output")}
-    start = resume_point(args.run_folder, stamp)
+    no_input = ("minutes", "run_folder", "output", "save_steps")
+    stamp = {name: str(value) for name, value in vars(args).items() if name not in no_input}
     if trainer.is_world_process_zero():
         print(f"{len(molecules.readings):,} molecules read, {molecules.n_tokens:,} tokens, {len(names)} descriptors")
-    with quiet_transformers():
-        trainer.train(resume_from_checkpoint=start)
+    with (
+        naming_unwritable(args.run_folder),
+        alone_in(args.run_folder) if trainer.is_world_process_zero() else nullcontext(),
+    ):
+        start = resume_point(args.run_folder, stamp)
+        with quiet_transformers():
+            trainer.train(resume_from_checkpoint=start)
     if trainer.state.global_step < trainer.state.max_steps:
         print(f"stopped by the time budget at step {trainer.state.global_step}; run the command again to resume")
     elif trainer.is_world_process_zero():
@@ -171,6 +183,7 @@ def _save(model: MolformerForMaskedLM, names: list[str], folder: Path) -> None:
     plain.save_pretrained(folder)
     if names:
         write_atomically(folder / "descriptors.json", json.dumps(names, indent=1) + "\n")
+    write_checksums(folder, [folder / "model.safetensors", folder / "config.json"])
 
 
 def _training_arguments(args: argparse.Namespace, n_batches: int) -> OneDevice:
@@ -190,7 +203,7 @@ def _training_arguments(args: argparse.Namespace, n_batches: int) -> OneDevice:
         lr_scheduler_kwargs={"num_decay_steps": int(args.decay * n_steps)},
         warmup_steps=min(500, n_steps // 10),
         optim="adamw_torch_fused",
-        save_steps=1000,
+        save_steps=args.save_steps,
         save_total_limit=2,
         logging_steps=100,
         disable_tqdm=not sys.stderr.isatty(),
@@ -218,6 +231,7 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--decay", type=float, default=0.25, help="share of the steps in which the learning rate falls")
     parser.add_argument("--minutes", type=float, default=600.0, help="time budget; run again to resume")
+    parser.add_argument("--save-steps", type=int, default=1000, help="steps from one checkpoint to the next")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="start from this checkpoint's weights")
     parser.add_argument("--run-folder", type=Path, default=RUN_FOLDER)

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from joblib import Parallel, delayed
-from safetensors import safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from ..data import table_hash
-from ..evaluation import BANK, GROUPS, data_hashes
+from ..evaluation import BANK, GROUPS, bank_checksum, data_hashes, read_bank
 from ..experiments import commit, inputs_of, pipeline, selection
 from ..files import DATA_FOLDER, write_atomically
 from ..inputs import changes
@@ -113,6 +113,12 @@ def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
         "pool": table_hash(plan.pool),
         "subsets": {"seed": SUBSETS_SEED, "first_seed": plan.first_seed, "shape": [*plan.members.shape, plan.n_seeds]},
     }
+    with FileLock(path.with_name(f".{path.name}.lock")):  # two processes would write over each other's models
+        _fill_bank(cfg, plan, path, inputs, n_jobs)
+
+
+def _fill_bank(cfg: Settings, plan: Plan, path: Path, inputs: dict, n_jobs: int) -> None:
+    """Train what the bank lacks, and write it after every model."""
     bank = _bank_so_far(path, cfg, plan, inputs)
     start = pipeline.mlm(cfg).folder
     missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # every subset's first seed comes first
@@ -123,7 +129,7 @@ def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
     for count, (subset, k, predictions) in enumerate(done, start=1):
         for name, values in predictions.items():
             bank[f"{name}_predictions"][subset, k] = values
-        write_atomically(path, save(bank, metadata))
+        write_atomically(path, save(bank, {**metadata, "sha256": json.dumps(bank_checksum(bank))}))
         print(f"{path.stem}, {count} of {len(missing)}: subset {subset}, seed {k}", flush=True)
 
 
@@ -135,10 +141,10 @@ def _one(cfg: Settings, start: Path, plan: Plan, subset: int, k: int) -> tuple[i
 def _bank_so_far(path: Path, cfg: Settings, plan: Plan, inputs: dict) -> dict[str, np.ndarray]:
     """The tensors of the file, or with nan for every prediction where there is no such file."""
     if path.exists():
-        with safe_open(path, framework="numpy") as file:
-            changed = changes(json.loads(file.metadata()["inputs"]), json.loads(json.dumps(inputs)))
+        metadata, tensors = read_bank(path)
+        changed = changes(metadata["inputs"], json.loads(json.dumps(inputs)))
         if not changed:
-            return {name: values.copy() for name, values in load_file(path).items()}
+            return {name: values.copy() for name, values in tensors.items()}
         print(f"{path.name}: made again, as this changed: {'; '.join(changed)}")
     parts = pipeline.tables(cfg)
     bank = {"members": plan.members}

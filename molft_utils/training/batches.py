@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from ..data import canonicalise, randomised
 from ..errors import DataError
-from ..molformer import PAD, tokenise
+from ..molformer import PAD, tokenise, unknown_parts
 
 
 class RandomisedSmiles(Dataset):
@@ -85,9 +85,21 @@ def pad(molecules: Sequence[dict]) -> dict[str, Tensor]:
 
 
 def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> list[list[int]]:
-    """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most."""
+    """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most.
+
+    Raises
+    ------
+    DataError
+        If a SMILES cannot be read, or holds what the tokeniser does not know and would leave out.
+    """
+    if isinstance(smiles, str):
+        raise DataError(f"{smiles[:50]!r} is one text, not a list of SMILES; put it in a list")
     rewrite = canonicalise if model.config.canonical_smiles else str
-    return tokenise([rewrite(s) for s in smiles], model.config.max_tokens)
+    texts = [rewrite(s) for s in smiles]
+    for text, unknown in zip(texts, unknown_parts(texts), strict=True):
+        if unknown:
+            raise DataError(f"the tokeniser does not know {unknown[0]!r} in {text[:200]!r}; take the molecule out")
+    return tokenise(texts, model.config.max_tokens)
 
 
 def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:

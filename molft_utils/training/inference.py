@@ -14,6 +14,7 @@ from ..data import randomised
 from ..errors import DataError
 from ..molformer import MolformerForSequenceClassification, attention_weights, load_tokenizer, tokenise
 from .batches import length_batches, model_tokens, pad
+from .memory import naming_batch
 
 
 @torch.inference_mode()
@@ -140,7 +141,7 @@ def _in_batches(
     if not len(ids):
         raise DataError("there are no SMILES; give at least one")
     order, rows = [], []
-    with evaluating(model):
+    with evaluating(model), naming_batch("batch_size", batch_size):
         for batch in length_batches(ids, batch_size):
             padded = pad([{"input_ids": ids[i]} for i in batch])
             inputs = {name: value.to(model.device) for name, value in padded.items()}

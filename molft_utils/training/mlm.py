@@ -21,6 +21,7 @@ from ..molformer import MAX_TOKENS, load_tokenizer, tokenise
 from ..profiles import Settings
 from .batches import length_batches
 from .inference import evaluating
+from .memory import naming_batch
 from .trainer import Fit, Plan, run_trainer, start_hash
 
 
@@ -53,7 +54,7 @@ def pretrain_mlm(
     ------
     DataError
         If there are no SMILES, or one cannot be read.
-    StaleRunError, DivergenceError
+    StaleRunError, CheckpointError, StorageError, BatchTooLargeError, DivergenceError
         As :func:`finetune`.
     """
     if not len(smiles):
@@ -68,15 +69,10 @@ def pretrain_mlm(
         "data": [hashlib.sha256("\n".join(part).encode()).hexdigest() for part in (smiles, validation)],
         "start": start_hash(model),
     }
-    return run_trainer(
-        model,
-        [{"input_ids": ids} for ids in tokenise(smiles, max_tokens)],
-        masked_examples(validation, max_tokens) if validation else None,
-        mlm_collator(load_tokenizer()),
-        plan,
-        stamp,
-        output_dir,
-    )
+    molecules = [{"input_ids": ids} for ids in tokenise(smiles, max_tokens)]
+    validated = masked_examples(validation, max_tokens) if validation else None
+    with naming_batch("mlm_batch_size", group.batch_size):
+        return run_trainer(model, molecules, validated, mlm_collator(load_tokenizer()), plan, stamp, output_dir)
 
 
 #: Share of the tokens that are predicted; 80 % of these become <mask>, 10 % another token (Devlin et al. 2019).
@@ -132,7 +128,7 @@ def masked_scores(model: PreTrainedModel, smiles: Sequence[str], seed: int = 0, 
     examples = masked_examples(smiles, seed=seed)
     collate = mlm_collator(load_tokenizer())
     loss, right, n = 0.0, 0, 0
-    with evaluating(model):
+    with evaluating(model), naming_batch("batch_size", batch_size):
         for batch in length_batches([e["input_ids"] for e in examples], batch_size):
             collated = collate([examples[i] for i in batch])
             inputs = {name: value.to(model.device) for name, value in collated.items()}

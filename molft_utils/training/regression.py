@@ -13,6 +13,7 @@ from ..data import canonicalise, table_hash
 from ..errors import DataError
 from ..profiles import Settings
 from .batches import RandomisedSmiles, pad
+from .memory import naming_batch
 from .trainer import Fit, Plan, run_trainer, start_hash
 
 
@@ -46,6 +47,12 @@ def finetune(
         If a split is empty, or a label is not finite.
     StaleRunError
         If ``output_dir`` holds a run with other settings, data or initial weights.
+    CheckpointError
+        If another process trains in ``output_dir``.
+    StorageError
+        If ``output_dir`` cannot be written.
+    BatchTooLargeError
+        If a batch does not fit into memory.
     DivergenceError
         If a loss is not finite.
     """
@@ -67,7 +74,9 @@ def finetune(
         RandomisedSmiles(table, settings.data.max_tokens, share)
         for table, share in zip(tables, (group.randomise, 0.0), strict=False)
     )
-    fit = run_trainer(model, train_set, validation_set[0] if validation_set else None, pad, plan, stamp, output_dir)
+    validated = validation_set[0] if validation_set else None
+    with naming_batch("batch_size", group.batch_size):
+        fit = run_trainer(model, train_set, validated, pad, plan, stamp, output_dir)
     fit.history[fit.history.columns.drop("epoch")] *= model.config.label_std**2
     return fit
 

@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import current_process
 from pathlib import Path
 from typing import cast
@@ -14,14 +15,15 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from peft import PeftModel
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ..errors import DivergenceError, StaleRunError
-from ..files import write_atomically
+from ..errors import CheckpointError, DivergenceError, StaleRunError
+from ..files import damaged_files, naming_unwritable, write_atomically, write_checksums
 from ..groups import Training
 from ..inputs import changes
 from ..molformer import load_tokenizer, quiet_transformers
@@ -138,19 +140,60 @@ def run_trainer(
     ------
     StaleRunError
         If ``output_dir`` holds a run with another stamp.
+    CheckpointError
+        If another process trains there, or a checkpoint there holds what is no tensor.
+    StorageError
+        If it cannot be written.
     DivergenceError
         If a loss is not finite.
     """
     if output_dir is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return run_trainer(model, train_set, validation_set, collator, plan, stamp, folder)
-    start = resume_point(Path(output_dir), stamp)
+        with tempfile.TemporaryDirectory() as temporary:
+            return run_trainer(model, train_set, validation_set, collator, plan, stamp, temporary)
+    with naming_unwritable(Path(output_dir)), alone_in(Path(output_dir)):
+        return _train(model, train_set, validation_set, collator, plan, stamp, Path(output_dir))
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Refuse a folder in which another process trains: both would write the same checkpoints.
+
+    Raises
+    ------
+    CheckpointError
+        If there is one; it names the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CheckpointError(
+            f"another process trains in {folder}; wait until it is done, or choose another output_dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(
+    model: PreTrainedModel | PeftModel,
+    train_set: Dataset | list,
+    validation_set: Dataset | list | None,
+    collator: Callable,
+    plan: Plan,
+    stamp: dict,
+    folder: Path,
+) -> Fit:
+    """Train in a folder that no other process uses; as :func:`run_trainer`."""
+    start = resume_point(folder, stamp)
     stops_early = validation_set is not None
     if start and stops_early and (stopped := early_stop(start, plan.shared.patience)):
         plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
     trainer = LengthTrainer(
         model,
-        _arguments(plan, Path(output_dir), stops_early),
+        _arguments(plan, folder, stops_early),
         collator,
         train_set,
         validation_set,
@@ -159,8 +202,13 @@ def run_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     began = time.perf_counter()
-    with quiet_transformers():  # saving has progress bars of its own
-        trainer.train(resume_from_checkpoint=start)
+    try:
+        with quiet_transformers():  # saving has progress bars of its own
+            trainer.train(resume_from_checkpoint=start)
+    except Exception as error:
+        if "Weights only load failed" not in str(error):  # torch's words for a pickle of anything but tensors
+            raise
+        raise CheckpointError(f"{start} holds a file that is no plain tensor, and is not read; delete it") from error
     history = _history(trainer.state.log_history)
     if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
         raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
@@ -169,7 +217,7 @@ def run_trainer(
 
 
 def _callbacks(plan: Plan, stops_early: bool) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [Progress(plan.title)]
+    callbacks: list[TrainerCallback] = [Progress(plan.title), Checksums()]
     if stops_early:
         callbacks.append(EarlyStoppingCallback(plan.shared.patience, plan.shared.min_delta))
     return callbacks
@@ -247,7 +295,7 @@ def start_hash(model: PreTrainedModel | PeftModel) -> str:
 
 
 def resume_point(folder: Path, stamp: dict) -> str | None:
-    """The newest whole checkpoint of the same run, if any. Half-written ones of a killed process are removed.
+    """The newest whole checkpoint of the same run, if any. Half-written and damaged ones are removed.
 
     Parameters
     ----------
@@ -266,10 +314,23 @@ def resume_point(folder: Path, stamp: dict) -> str | None:
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
             _relocate_best(checkpoint)
-            return str(checkpoint)
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(checkpoint)
+            if not damaged_files(checkpoint):
+                return str(checkpoint)
+            print(f"{checkpoint} is damaged; an earlier epoch is gone on from")
+        except (OSError, ValueError, TypeError, AttributeError):  # no JSON, or another one
+            pass
+        shutil.rmtree(checkpoint)
     return None
+
+
+class Checksums(TrainerCallback):
+    """Writes down the checksums of a checkpoint's weights and states once it is whole."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            # The Trainer's own record is left out: it names the folder, and is written again where this was moved.
+            write_checksums(folder, [*folder.glob("*.safetensors"), *folder.glob("*.pt"), *folder.glob("*.pth")])
 
 
 def _require_same_run(folder: Path, stamp: dict) -> None:
@@ -278,7 +339,10 @@ def _require_same_run(folder: Path, stamp: dict) -> None:
     if not record.exists():
         write_atomically(record, json.dumps(stamp, indent=1))
         return
-    differing = changes(json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(stamp)))
+    try:
+        differing = changes(json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(stamp)))
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # no JSON, or not an object
+        differing = [f"run.json is damaged: {error}"]
     if differing:
         raise StaleRunError(
             f"{folder} holds a run with other settings or data; choose another output_dir or delete it "

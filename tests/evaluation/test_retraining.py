@@ -1,12 +1,24 @@
 """The LDS on a ridge regression, where retraining and influence are known; the bank that the repository carries."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
 
 from molft_utils import DataError
-from molft_utils.evaluation import BANK, GROUPS, Bank, ceiling, group_gains, lds, load_bank
+from molft_utils.evaluation import (
+    BANK,
+    GROUPS,
+    Bank,
+    bank_checksum,
+    ceiling,
+    data_hashes,
+    group_gains,
+    lds,
+    load_bank,
+)
 from molft_utils.files import data_file
 
 N, P, N_QUERIES, DAMPING = 120, 6, 30, 0.1
@@ -120,6 +132,61 @@ def test_a_bank_of_other_data_is_refused(tmp_path):
         load_bank(path=tmp_path / "other.safetensors")
     with pytest.raises(DataError, match="choose 'test' or 'validation'"):
         load_bank("train")
+
+
+PARTS = json.dumps([[0, 2]])
+
+
+def small_bank(path, change=lambda tensors: None, **metadata):
+    """A bank of two subsets, one seed and three queries."""
+    tensors = {
+        "members": np.eye(2, dtype=bool),
+        "test_labels": np.zeros(3, np.float32),
+        "test_predictions": np.ones((2, 1, 3), np.float16),
+    }
+    about = {"data": json.dumps(data_hashes()), "parts": PARTS, "sha256": json.dumps(bank_checksum(tensors))}
+    change(tensors)
+    save_file(tensors, path, {**about, **metadata})
+    return path
+
+
+def test_a_damaged_bank_is_named_with_its_remedy(tmp_path, damage):
+    path = small_bank(tmp_path / "bank.safetensors")
+    assert load_bank(path=path).predictions.shape == (2, 1, 3)
+    damage(path)
+    with pytest.raises(
+        DataError,
+        match=r"bank\.safetensors is damaged, or no bank .*`git checkout`.*`make bank`|is not the file that the bank",
+    ):
+        load_bank(path=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "metadata"),
+    [
+        (lambda t: t.update(test_predictions=np.ones((2, 1, 4), np.float16)), {"sha256": "null"}),
+        (lambda t: t.update(test_predictions=np.ones((3, 1, 3), np.float16)), {"sha256": "null"}),
+        (lambda t: t.update(test_predictions=np.ones((2, 3), np.float16)), {"sha256": "null"}),
+        (lambda t: t.update(members=np.ones(2, bool)), {"sha256": "null"}),
+        (lambda t: t.update(members=np.ones((2, 5), bool)), {"sha256": "null"}),
+        (lambda t: t.pop("members"), {"sha256": "null"}),
+        (lambda t: t["test_predictions"].fill(2), {}),
+        (lambda t: None, {"data": "no JSON"}),
+        (lambda t: None, {"parts": "[1, 2]"}),
+        (lambda t: None, {"data": "[]"}),
+    ],
+)
+def test_a_bank_of_wrong_shape_or_content_is_named(tmp_path, change, metadata):
+    path = small_bank(tmp_path / "bank.safetensors", change, **metadata)
+    with pytest.raises(DataError, match=r"bank\.safetensors is damaged, or no bank"):
+        load_bank(path=path)
+
+
+def test_a_bank_that_is_none_is_named(tmp_path):
+    save_file({"a": np.ones(1)}, tmp_path / "other.safetensors")
+    for path in (tmp_path / "other.safetensors", tmp_path / "nowhere.safetensors", tmp_path):
+        with pytest.raises(DataError, match="is damaged, or no bank"):
+            load_bank(path=path)
 
 
 def test_gains_are_told_from_the_models_without_a_group():

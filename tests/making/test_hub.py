@@ -5,6 +5,8 @@ import urllib.request
 
 import pytest
 
+from molft_utils.files import ROOT
+from molft_utils.making import hub
 from molft_utils.making.hub import serve
 from molft_utils.molformer import XL, XL_REVISION
 
@@ -52,3 +54,21 @@ def test_a_broken_server_stops_in_the_middle_of_the_weights(files):
         assert ask(endpoint, "config.json").read() == b"{}"
         with pytest.raises(Exception, match="IncompleteRead"):
             ask(endpoint, "model.safetensors").read()
+
+
+def test_the_estimate_hangs_on_the_report_s_minutes():
+    """What is on record is complete, and the report's own run takes the report's time."""
+    table = hub.estimate()
+    assert set(table.index) == {(profile, what) for profile in ("best", "report") for what in hub.MEASURED}
+    assert table.loc[("report", "full"), "t4_minutes"] == pytest.approx(29)
+    assert table.loc[("report", "full"), "times"] == 20 * 189
+    ratio = table["t4_minutes"] / table["minutes"]
+    assert ratio.max() == pytest.approx(ratio.min())
+
+
+@pytest.mark.parametrize("profile", ["best", "report"])
+def test_readme_quotes_the_estimate(profile):
+    minutes = hub.estimate().loc[profile, "t4_minutes"]
+    order = ("mlm", "full", "bitfit", "lora", "ia3", "lora-all", "lissa")
+    quoted = f"| `{profile}` | " + " | ".join(f"{minutes[what]:.0f}" for what in order)
+    assert quoted in (ROOT / "README.md").read_text(encoding="utf-8")

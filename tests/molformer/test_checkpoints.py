@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForMaskedLM
 
-from molft_utils import CheckpointError, load_model, load_tokenizer
+from molft_utils import CheckpointError, load_model, load_tokenizer, settings
+from molft_utils.files import CARRIED, damaged_files, write_checksums
 from molft_utils.molformer import MolformerForMaskedLM
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -81,12 +83,84 @@ def test_checkpoints_of_another_shape_or_with_gaps_are_refused(tiny, tmp_path):
         load_model(tmp_path)
 
 
-def test_pickles_are_never_read(tiny, tmp_path):
-    model = MolformerForMaskedLM(tiny)
-    tiny.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="safetensors"):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("checked", [True, False], ids=["with checksums", "without"])
+def test_a_damaged_checkpoint_is_named(tiny, tmp_path, name, checked, damage):
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    if checked:
+        write_checksums(tmp_path)
+    damage(tmp_path / name)
+    if not checked and (damage.__name__, name) == ("flip_a_bit", "model.safetensors"):
+        load_model(tmp_path)  # a weight is another one: nobody could tell
+    elif not checked and (damage.__name__, name) == ("unlink", "config.json"):
+        with pytest.raises(CheckpointError):
+            load_model(tmp_path)
+    else:
+        with pytest.raises(CheckpointError, match=r"is damaged: .* is not as it was|cannot be loaded|holds no model"):
+            load_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"hidden_size": "many"}', '{"num_attention_heads": 0}', "\0"])
+def test_a_configuration_that_is_none_is_named(tiny, tmp_path, text):
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    settings("smoke", checkpoint=tmp_path)  # which asks for the size
+    with pytest.raises(CheckpointError, match=r"cannot be loaded|does not fit"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("change", [dict(hidden_size=32), dict(num_hidden_layers=3), dict(vocab_size=100)], ids=str)
+def test_a_checkpoint_of_another_shape_than_its_configuration_is_refused(tiny, tmp_path, change):
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=r"cannot be loaded|does not fit the model: missing"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-descriptors"])
+def test_the_repositorys_checkpoints_are_as_they_were_written(name):
+    sums = (CARRIED[name] / "SHA256SUMS").read_text()
+    assert "model.safetensors" in sums and "config.json" in sums and damaged_files(CARRIED[name]) == []
+
+
+class Planted:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "model.safetensors", "training_args.bin", "tokenizer.json", "config.json"]
+)
+def test_a_planted_pickle_is_never_read(tiny, tmp_path, name):
+    tiny.save_pretrained(tmp_path)
+    if name in ("training_args.bin", "tokenizer.json", "config.json"):  # beside good weights
+        MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    torch.save(Planted(tmp_path / "it ran"), tmp_path / name)
+    if name == "training_args.bin":
+        load_model(tmp_path)
+    else:
+        with pytest.raises(CheckpointError, match=r"safetensors|cannot be loaded|missing or damaged"):
+            load_tokenizer(tmp_path) if name == "tokenizer.json" else load_model(tmp_path)
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_code_that_lies_beside_a_checkpoint_is_not_run(tiny, tmp_path):
+    """``auto_map`` asks the Auto classes to import a file of the checkpoint's folder; our own classes never do."""
+    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "planted.Config", "AutoModelForMaskedLM": "planted.Model"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    for task in ("mlm", "regression", "encoder"):
+        load_model(tmp_path, task=task)
+    AutoModelForMaskedLM.from_pretrained(tmp_path, trust_remote_code=False)
+    assert not (tmp_path / "it ran").exists()
 
 
 def test_published_checkpoint_is_asked_for_by_revision_and_as_safetensors(monkeypatch):

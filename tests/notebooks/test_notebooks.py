@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 
+from molft_utils.files import ROOT
 from molft_utils.making.pages import WIDGET, notebooks, repository, setup_cell, tag, unwanted, with_repository
 
 HEADINGS = [
@@ -71,3 +72,9 @@ def test_the_set_up_cell_comes_from_one_source_and_is_folded(notebook):
     assert first.source == setup_cell(), "run `make badges`"
     assert first.metadata["cellView"] == "form" and first.metadata["jupyter"]["source_hidden"]
     compile(first.source, "set-up", "exec")
+
+
+def test_every_figure_belongs_to_a_notebook_or_the_readme():
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in (*notebooks(), ROOT / "README.md"))
+    left_over = [p.name for p in (ROOT / "figures").iterdir() if p.stem not in texts]
+    assert not left_over
