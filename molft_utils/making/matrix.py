@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--python", nargs="+", default=PYTHONS, choices=PYTHONS)
     parser.add_argument("--which", nargs="+", default=WHICH, choices=WHICH)
     parser.add_argument("--remove", action="store_true", help="remove each environment after its run")
-    parser.add_argument("tests", nargs="*", help="only these files, which leaves no record")
+    parser.add_argument("--tests", nargs="+", default=(), help="only these files, which leaves no record")
     args = parser.parse_args()
     bad = []
     for version in args.python:
