@@ -58,7 +58,7 @@ def test_an_encoder_wrapped_by_peft_gives_its_own_vectors(tiny):
 
 
 def test_what_the_tokeniser_would_leave_out_is_refused(model):
-    model.eval()
+    model.eval().config.canonical_smiles = True
     for function in (predict, embed):
         with pytest.raises(
             DataError, match=r"the tokeniser does not know '\$' in '\[Re\]\$\[Re\]'; take the molecule out"
