@@ -132,13 +132,20 @@ class Ledger:
 
     def look(self) -> None:
         """Write down what is finished now."""
-        for path in (*self.folder.glob("*/record.json"), *self.folder.glob("**/checkpoint-*/trainer_state.json")):
+        for path in self._finished():
             unfinished = path.name == "record.json" and path.parent.suffix == ".partial"
             with contextlib.suppress(OSError, ValueError):  # half written, or removed meanwhile
                 json.loads(path.read_text(encoding="utf-8"))
                 if not unfinished:
                     name = str(path.relative_to(self.folder)).replace(".partial", "")
                     self.written.setdefault(name, set()).add(path.stat().st_mtime_ns)
+
+    def _finished(self) -> list[Path]:
+        """Records of results and of epochs; none if a folder vanishes while this is looked for."""
+        try:
+            return [*self.folder.glob("*/record.json"), *self.folder.glob("**/checkpoint-*/trainer_state.json")]
+        except OSError:
+            return []
 
     def twice(self) -> int:
         """How often something finished was computed once more."""

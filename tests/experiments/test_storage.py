@@ -3,13 +3,13 @@
 import multiprocessing
 import resource
 
-import pandas as pd
 import pytest
 
-from molft_utils import StorageError, load_model, settings
-from molft_utils.experiments import pipeline, stages
+from molft_utils import CheckpointError, StorageError, load_model
+from molft_utils.experiments import stages
 from molft_utils.experiments.stages import Kind, in_folder, run_stage
-from molft_utils.files import damaged_files, data_file, write_atomically, write_checksums
+from molft_utils.files import damaged_files, write_atomically, write_checksums
+from molft_utils.molformer import MolformerForMaskedLM
 
 ANSWER = Kind("answer", 1)
 
@@ -99,18 +99,21 @@ def test_checksums_are_those_of_sha256sum(tmp_path):
     assert damaged_files(tmp_path) == ["a"]
 
 
-def test_a_model_on_disk_that_was_damaged_is_trained_again(tmp_path, monkeypatch, capsys):
-    calls, train = [], pipeline.pretrain_mlm
-    monkeypatch.setattr(pipeline, "pretrain_mlm", lambda *given, **more: calls.append(1) or train(*given, **more))
-    pd.read_csv(data_file("logp.csv"))[["smiles", "label"]].head(30).to_csv(tmp_path / "few.csv", index=False)
-    cfg = settings("smoke", table=tmp_path / "few.csv", limit=8, mlm_epochs=1)
+def test_the_weights_of_a_damaged_stage_are_never_loaded(tmp_path, tiny):
+    """A weight with one bit flipped could be loaded, and would be another model."""
+
+    def train(partial, given):
+        MolformerForMaskedLM(tiny).save_pretrained(partial)
+        return {}
+
     with in_folder(tmp_path):
-        weights = pipeline.mlm(cfg).folder / "model.safetensors"
+        weights = run_stage(ANSWER, None, {}, train).folder / "model.safetensors"
         whole = weights.read_bytes()
-        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # a model that could be loaded
-        again = pipeline.mlm(cfg)
-    assert len(calls) == 2 and weights.read_bytes() == whole and "is damaged" in capsys.readouterr().out
-    load_model(again.folder, task="mlm")
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(CheckpointError, match=r"is damaged: model\.safetensors is not as it was written"):
+            load_model(weights.parent, task="mlm")
+        assert not run_stage(ANSWER, None, {}, train).reused
+    load_model(weights.parent, task="mlm")
 
 
 def hold(folder, locked, done):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from molft_utils.making import kills
 from molft_utils.making.kills import Ledger, struck
 
 
-@pytest.mark.parametrize("name", ["pretraining", "bank"])  # a test of the grid kills the other stages
-def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(name, tmp_path):
-    found = struck(name, 1, tmp_path, seed=0)
+def test_killed_at_a_random_moment_nothing_is_lost_or_computed_twice(tmp_path):
+    """Of pretraining alone: the tests of the grid kill the other stages, and `make faults` all of them."""
+    found = struck("pretraining", 1, tmp_path, seed=0)
     assert found["kills"] == 1 and found["finished"] > 0 and (found["lost"], found["twice"]) == (0, 0)
 
 
@@ -67,6 +68,15 @@ def test_a_half_written_epoch_is_none(stage):
     half = stage.folder / "b-2.partial" / "training" / "checkpoint-9"
     half.mkdir()
     (half / "trainer_state.json").write_text('{"epoch": ')
+    stage.look()
+    assert len(stage) == 3
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_at_stops_nobody(stage, monkeypatch):
+    def vanishing(self, pattern):
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "glob", vanishing)
     stage.look()
     assert len(stage) == 3
 

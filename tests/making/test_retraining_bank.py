@@ -1,6 +1,7 @@
 """The bank: halves that complement each other, models that are the recipe's, an interrupted run that goes on."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -72,6 +73,24 @@ def test_an_interrupted_bank_goes_on_where_it_was(cfg, tmp_path, monkeypatch, ca
     with pytest.raises(KeyboardInterrupt):
         make_bank(cfg.replace(epochs=2), plan, path, n_jobs=1)
     assert len(trained) == 2 and "regression.epochs: 1 -> 2" in capsys.readouterr().out
+
+
+def test_two_that_make_one_bank_train_each_model_once(cfg, tmp_path, monkeypatch):
+    path, trained = tmp_path / "bank.safetensors", []
+
+    def counted(cfg, start, train, seed):
+        trained.append(seed)
+        return {name: np.full(16, seed, np.float16) for name in ("validation", "test")}
+
+    monkeypatch.setattr(retraining_bank, "retrained", counted)
+    plan = halves(cfg, n_pairs=2, n_seeds=1)
+    pair = [threading.Thread(target=make_bank, args=(cfg, plan, path, 1)) for _ in range(2)]
+    for thread in pair:
+        thread.start()
+    for thread in pair:
+        thread.join()
+    assert sorted(trained) == [plan.seed(s, 0) for s in range(4)]
+    assert load_bank(path=path).predictions.shape == (4, 1, 16)
 
 
 def test_a_seed_counts_once_all_subsets_have_it(tmp_path):

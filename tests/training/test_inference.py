@@ -57,6 +57,19 @@ def test_an_encoder_wrapped_by_peft_gives_its_own_vectors(tiny):
     assert embed(wrapped, SMILES).shape == before.shape and not np.allclose(embed(wrapped, SMILES), before)
 
 
+def test_what_the_tokeniser_would_leave_out_is_refused(model):
+    model.eval().config.canonical_smiles = True
+    for function in (predict, embed):
+        with pytest.raises(
+            DataError, match=r"the tokeniser does not know '\$' in '\[Re\]\$\[Re\]'; take the molecule out"
+        ):
+            function(model, ["CCO", "[Re]$[Re]"])
+        with pytest.raises(DataError, match="RDKit cannot read the SMILES 'C1CC'; correct it"):
+            function(model, ["CCO", "C1CC"])
+        with pytest.raises(DataError, match="'CCO' is one text, not a list of SMILES; put it in a list"):
+            function(model, "CCO")
+
+
 @pytest.mark.parametrize("kind", [MolformerModel, MolformerForMaskedLM])
 def test_a_model_without_a_regression_head_predicts_nothing(tiny, kind):
     with pytest.raises(
