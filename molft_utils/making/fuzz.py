@@ -4,10 +4,11 @@ Strings are real SMILES, real ones with a few characters changed, tokens of the 
 SMILES in any order, and any Unicode. Each goes through the tokeniser, which must give it back or name every part that
 it does not know; and through a CSV file, which must be read with every row as it was written, or refused with its
 faulty lines named. Files with a few bytes changed must be read with as many rows as the csv module counts, or refused.
-The counts go to ``data/results/fuzz.csv``.
+A string with a NUL byte goes through the tokeniser alone, as no file may hold one. The counts go to
+``data/results/fuzz.csv``.
 
 The strings are drawn by a seeded generator: hypothesis, which the tests use, shrinks what fails to the shortest case,
-but draws a hundred times more slowly.
+but draws two hundred times more slowly (1,300 strings a second against 370,000).
 """
 
 import argparse
