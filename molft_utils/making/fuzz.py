@@ -8,7 +8,7 @@ A string with a NUL byte goes through the tokeniser alone, as no file may hold o
 ``data/results/fuzz.csv``.
 
 The strings are drawn by a seeded generator: hypothesis, which the tests use, shrinks what fails to the shortest case,
-but draws two hundred times more slowly (1,300 strings a second against 370,000).
+but draws far more slowly.
 """
 
 import argparse
