@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help run test lab notebooks data mini bank results bench lint colab hub browser badges clean
+.PHONY: help run test lab notebooks data mini bank results bench peers lint colab hub browser badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,10 @@ results: $(READY) ## the results of record with five seeds (long; run again to r
 
 bench: $(READY) ## timings, as ratios within one run
 	$(PY) -m pytest tests/benchmarks --override-ini addopts= --benchmark-columns=min,mean,rounds -s
+
+# In an environment of its own, made by the command: the peers never come near the package's.
+peers: $(READY) ## the benchmark against other libraries (an hour): data/results/peers.csv, figures/peers.png
+	MOLFT_FIGURES="$(CURDIR)/figures" nice $(PY) -m molft_utils.making.peers
 
 lint: $(READY) ## style, types, the workflow
 	$(VENV)/bin/ruff check .
