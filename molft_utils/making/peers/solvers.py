@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 #: Products on single batches for LiSSA, and passes over all batches for conjugate gradients.
 RIDGE_PRODUCTS, RIDGE_PASSES, RIDGE_BATCH = 1000, 20, 64
-MINI_PRODUCTS, MINI_PASSES, MINI_BATCH, MINI_MOLECULES = 60, 15, 32, 128
+MINI_PRODUCTS, MINI_PASSES, MINI_BATCH, MINI_MOLECULES = 60, 15, 16, 64
 
 #: The mini checkpoint's damping, as a share of the largest eigenvalue; a smaller one meets negative eigenvalues.
 MINI_DAMPING = 0.25
@@ -112,7 +112,7 @@ def mini_problem() -> Problem:
     x, y = _packed(given.model, train, std)
     found = Problem(single, x, y, MINI_BATCH)
     double = Problem(copy.deepcopy(single).double(), x, y.double(), MINI_BATCH)
-    target = _packed(given.model, given.validation.head(64), std)
+    target = _packed(given.model, given.validation.head(32), std)
     double.v = _flatten(gradient(double.losses, double.params, [(target[0], target[1].double())]))
     largest = _Curvature(double.losses, double.params, double.batches, CURVATURES[1]).largest_eigenvalue(
         double.v, n_steps=12, n_batches=len(double.batches), seed=0
@@ -120,7 +120,7 @@ def mini_problem() -> Problem:
     double.damping = found.damping = MINI_DAMPING * largest
     found.scale = 1.5 * (largest + found.damping)
     solved = conjugate_gradient(
-        double.losses, double.params, double.batches, double.direction(), damping=double.damping, depth=80,
+        double.losses, double.params, double.batches, double.direction(), damping=double.damping, depth=60,
         tolerance=1e-8, curvature="hessian",
     )  # fmt: skip
     found.v, found.exact = double.v.float(), _flatten(solved.direction)
