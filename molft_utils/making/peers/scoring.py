@@ -1,15 +1,16 @@
 """Scores direction . g_z of candidates: molft's forward mode, a backward pass for each molecule, and ``vmap(grad)``."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+import psutil
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
 from ...data import load_secondary
+from ...experiments import PeakMemory
 from ...influence import Params, gradient, molecule_loss, scores, trained_parameters
 from ...molformer import load_model
 from ...training import molecule_batches
@@ -62,7 +63,7 @@ def compare() -> list[Row]:
         rows.append(Row("300 scores: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
     for name in found:
         growth = memory(name)
-        note = "what the peak grows by, in a process of its own"
+        note = "by how much the resident memory rises at most, in a process of its own"
         rows.append(Row("300 scores: memory", LIBRARIES[name], name, growth, growth, growth, "MB", note))
     return rows
 
@@ -78,6 +79,7 @@ def growth(name: str) -> float:
     """As :func:`memory`, in this process."""
     torch.set_num_threads(1)
     run = scorers()[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    before = psutil.Process().memory_info().rss / 2**20
+    with PeakMemory(interval=0.002) as peak:
+        run()
+    return peak.megabytes - before
