@@ -85,14 +85,17 @@ class Linear(nn.Module):
 
 
 class Packed(nn.Module):
-    """A MoLFormer that takes ids and mask as one tensor [n, 2, L], and predicts in standard deviations."""
+    """A MoLFormer that takes ids and mask as one tensor [n, 2, L], and predicts in standard deviations.
+
+    The tensor is of floating point, as dattri differentiates by all that a loss is given.
+    """
 
     def __init__(self, model: Any):
         super().__init__()
         self.model, self.std = model, model.config.label_std
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x[:, 0], x[:, 1]).logits.squeeze(-1) / self.std
+        return self.model(x[:, 0].long(), x[:, 1].long()).logits.squeeze(-1) / self.std
 
 
 def ridge_problem() -> Problem:
@@ -130,7 +133,7 @@ def mini_problem() -> Problem:
 def _packed(model: Any, table: pd.DataFrame, std: float) -> tuple[Tensor, Tensor]:
     batch = pad([{"input_ids": ids} for ids in model_tokens(model, table["smiles"])])
     labels = torch.tensor(table["label"].to_numpy(), dtype=torch.float32) / std
-    return torch.stack([batch["input_ids"], batch["attention_mask"]], dim=1), labels
+    return torch.stack([batch["input_ids"], batch["attention_mask"]], dim=1).float(), labels
 
 
 def molft_lissa(given: Problem, products: int, seed: int) -> Tensor:
