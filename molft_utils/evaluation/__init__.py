@@ -16,4 +16,4 @@ from .of_record import (
 )
 from .pool import gaps, hand_in, mean_gap, pooled, record_luck
 from .report import beside_report, read_report, report_table3, report_table4
-from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, group_gains, lds, load_bank
+from .retraining import BANK, GROUPS, LDS, Bank, ceiling, data_hashes, group_gains, lds, lds_difference, load_bank

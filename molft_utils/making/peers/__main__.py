@@ -9,7 +9,6 @@ import os
 import subprocess
 from importlib import import_module
 
-from ...data import load_lipophilicity
 from ...evaluation import BANK, records
 from ...files import DATA_FOLDER, PACKAGE_FOLDER, ROOT, file_hash
 from .environment import PYTHON, make_environment, pinned
@@ -28,9 +27,8 @@ def run_here(comparison: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    load_lipophilicity()  # says early what is wrong with the data
-    module = import_module(f"{__package__}.{comparison}")
-    write(comparison, module.compare(), inputs_of(comparison))
+    inputs = inputs_of(comparison)  # before the work: it may take long, and the code be changed meanwhile
+    write(comparison, import_module(f"{__package__}.{comparison}").compare(), inputs)
 
 
 def run_there(comparison: str) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ...data import table_hash
-from ...evaluation import lds, load_bank
+from ...evaluation import lds, lds_difference, load_bank
 from ...experiments import pipeline, selection
 from ...files import file_hash
 from ...influence import gradient, influence_kernel, lissa, molecule_loss, scores, trained_parameters
@@ -84,9 +84,25 @@ def compare() -> list[Row]:
     ours, largest = kernel_scores(given)
     rows = graded("molft", "gradient product", ours["product"])
     rows += best_of("molft", "Gauss-Newton kernel", {f"damping {share:g}": ours[f"{share:g}"] for share in DAMPINGS})
-    rows += ekfac_rows(given, largest)
-    rows += trak_rows(given)
+    ekfac, trak = ekfac_scores(given, largest), trak_scores(given)
+    rows += graded("kronfluence", "EK-FAC, damping 1e-8 (default)", ekfac["default"])
+    note = f", chosen among the default, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
+    rows += best_of("kronfluence", "EK-FAC", {f"damping {name}": one for name, one in ekfac.items()}, note)
+    method = f"TRAK, one model, {DIMENSIONS} projections"
+    rows += graded("traker", f"{method}, no regularisation (default)", trak["0"])
+    rows += best_of("traker", method, {f"regularisation {name}": one for name, one in trak.items()})
+    rows += [ours_minus(ours, "kronfluence", "EK-FAC", ekfac), ours_minus(ours, "traker", "TRAK", trak)]
     return rows + lissa_rows(given, ours, largest)
+
+
+def ours_minus(ours: Mapping[str, Scored], library: str, method: str, theirs: Mapping[str, Scored]) -> Row:
+    """LDS of the kernel minus theirs, each with its best damping on the validation molecules, paired."""
+    n = len(load_bank("validation").labels)
+    one = ours[best_on_validation({f"{share:g}": ours[f"{share:g}"] for share in DAMPINGS})]
+    other = theirs[best_on_validation(theirs)]
+    value, interval = lds_difference(one.values[n:], other.values[n:], load_bank("test"))
+    note = "95 % bootstrap interval, paired over queries and subsets; each with its best damping on validation"
+    return Row("LDS, ours minus theirs", library, method, value, *interval, "rank correlation", note)
 
 
 def kept(name: str, given: Problem, compute: Callable[[], dict[str, Scored]]) -> dict[str, Scored]:
@@ -156,7 +172,7 @@ def lissa_scores(given: Problem, queries: pd.DataFrame, largest: float) -> Score
     return Scored(np.stack(found), time.process_time() - began)
 
 
-def ekfac_rows(given: Problem, largest: float) -> list[Row]:
+def ekfac_scores(given: Problem, largest: float) -> dict[str, Scored]:
     """EK-FAC with its default damping, and with one chosen by our rule, where its own heuristic one may win, too."""
 
     def compute() -> dict[str, Scored]:
@@ -173,32 +189,30 @@ def ekfac_rows(given: Problem, largest: float) -> list[Row]:
             found[label] = Scored(np.concatenate([validation[label], values]), common + seconds)
         return found
 
-    found = kept("ekfac", given, compute)
-    rows = graded("kronfluence", "EK-FAC, damping 1e-8 (default)", found["default"])
-    note = f", chosen among the default, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
-    return rows + best_of("kronfluence", "EK-FAC", {f"damping {name}": one for name, one in found.items()}, note)
+    return kept("ekfac", given, compute)
 
 
-def trak_rows(given: Problem) -> list[Row]:
-    """TRAK as its library has it, without regularisation, and with one chosen by our rule."""
+def trak_scores(given: Problem) -> dict[str, Scored]:
+    """TRAK as its library has it, without regularisation, and with shares of the largest eigenvalue."""
 
     def compute() -> dict[str, Scored]:
         trak, seconds = timed(lambda: Trak(given.model, given.train, given.queries, FOLDER / "trak"))
         shares = {"0": 0.0} | {f"{share:g}": share for share in DAMPINGS}
         return {name: Scored(trak.scores(s * trak.largest_eigenvalue), seconds) for name, s in shares.items()}
 
-    found = kept("trak", given, compute)
-    method = f"TRAK, one model, {DIMENSIONS} projections"
-    rows = graded("traker", f"{method}, no regularisation (default)", found["0"])
-    return rows + best_of("traker", method, {f"regularisation {name}": one for name, one in found.items()})
+    return kept("trak", given, compute)
 
 
 def best_of(library: str, method: str, found: Mapping[str, Scored], chosen: str = "") -> list[Row]:
     """The rows of the settings that are best on the validation molecules."""
-    bank = load_bank("validation")
-    n = len(bank.labels)
-    best = max(found, key=lambda name: lds(found[name].values[:n], bank).value)
+    best = best_on_validation(found)
     return graded(library, f"{method}, {best}", found[best], chosen or ", best on the validation molecules")
+
+
+def best_on_validation(found: Mapping[str, Scored]) -> str:
+    """The setting with the highest LDS on the validation molecules."""
+    bank = load_bank("validation")
+    return max(found, key=lambda name: lds(found[name].values[: len(bank.labels)], bank).value)
 
 
 def graded(library: str, method: str, found: Scored, chosen: str = "") -> list[Row]:

@@ -23,9 +23,8 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
 from ...files import ROOT
-from ...influence import conjugate_gradient, gradient, lissa
-from ...influence.curvature import CURVATURES, Params, _Curvature, _flatten
-from ...training.batches import model_tokens, pad
+from ...influence import Params, conjugate_gradient, gradient, lissa
+from ...training import model_tokens, pad
 from .bank import problem
 from .rows import Row
 
@@ -116,18 +115,22 @@ def mini_problem() -> Problem:
     found = Problem(single, x, y, MINI_BATCH)
     double = Problem(copy.deepcopy(single).double(), x, y.double(), MINI_BATCH)
     target = _packed(given.model, given.validation.head(32), std)
-    double.v = _flatten(gradient(double.losses, double.params, [(target[0], target[1].double())]))
-    largest = _Curvature(double.losses, double.params, double.batches, CURVATURES[1]).largest_eigenvalue(
-        double.v, n_steps=12, n_batches=len(double.batches), seed=0
-    )
-    double.damping = found.damping = MINI_DAMPING * largest
-    found.scale = 1.5 * (largest + found.damping)
+    double.v = flat(gradient(double.losses, double.params, [(target[0], target[1].double())]))
+    plan: dict[str, Any] = dict(damping=MINI_DAMPING, relative=True, depth=20, curvature="hessian")
+    estimated = lissa(double.losses, double.params, double.batches, double.direction(), **plan)
+    double.damping, double.scale = estimated.damping, estimated.scale
     solved = conjugate_gradient(
         double.losses, double.params, double.batches, double.direction(), damping=double.damping, depth=60,
         tolerance=1e-8, curvature="hessian",
     )  # fmt: skip
-    found.v, found.exact = double.v.float(), _flatten(solved.direction)
+    found.damping, found.scale = double.damping, double.scale
+    found.v, found.exact = double.v.float(), flat(solved.direction)
     return found
+
+
+def flat(params: Params) -> Tensor:
+    """All parameters in one vector [p]."""
+    return torch.cat([p.detach().reshape(-1) for p in params.values()])
 
 
 def _packed(model: Any, table: pd.DataFrame, std: float) -> tuple[Tensor, Tensor]:
@@ -143,7 +146,7 @@ def molft_lissa(given: Problem, products: int, seed: int) -> Tensor:
         depth=products * 2 // 3, seed=seed, curvature="hessian",
     )  # fmt: skip
     assert solved.n_products + solved.n_overhead <= products
-    return _flatten(solved.direction)
+    return flat(solved.direction)
 
 
 def molft_cg(given: Problem, passes: int, seed: int) -> Tensor:
@@ -152,7 +155,7 @@ def molft_cg(given: Problem, passes: int, seed: int) -> Tensor:
         given.losses, given.params, given.batches, given.direction(), damping=given.damping, depth=passes - 1,
         tolerance=0.0, curvature="hessian",
     )  # fmt: skip
-    return _flatten(solved.direction)
+    return flat(solved.direction)
 
 
 def pydvl_lissa(given: Problem, products: int, seed: int) -> Tensor:
@@ -177,13 +180,13 @@ def dattri_lissa(given: Problem, products: int, seed: int) -> Tensor:
         _flat_loss(given), batch_size=given.batch_size, recursion_depth=products,
         damping=given.damping / given.scale, scaling=given.scale,
     )  # fmt: skip
-    return solve((_flatten(given.params), given.x, given.y), given.v, in_dims=(None, 0, 0)).detach()
+    return solve((flat(given.params), given.x, given.y), given.v, in_dims=(None, 0, 0)).detach()
 
 
 def dattri_cg(given: Problem, passes: int, seed: int) -> Tensor:
     """All molecules are one batch; the first pass is for the residual of its start."""
     solve = ihvp_cg(_flat_loss(given), max_iter=passes - 1, regularization=given.damping)
-    return solve((_flatten(given.params), given.x, given.y), given.v).detach()
+    return solve((flat(given.params), given.x, given.y), given.v).detach()
 
 
 def _loader(given: Problem) -> DataLoader:

@@ -18,8 +18,7 @@ from ...data import Split, canonicalise, load_lipophilicity, split
 from ...evaluation import evaluate
 from ...molformer import load_model, load_tokenizer, quiet_transformers, tokenise
 from ...profiles import Settings, settings
-from ...training import finetune
-from ...training.batches import LengthBatches, pad
+from ...training import LengthBatches, finetune, pad
 from .rows import Row
 from .turns import in_turns, timing_rows
 
