@@ -24,7 +24,7 @@ from .turns import in_turns, slope
 ROUNDS = 3
 MOLECULES = (64, 128, 256, 512)
 SAMPLED = (250, 500, 1000, 2000)
-WIDTHS = (64, 128, 256, 512)
+WIDTHS = (32, 64, 128, 256)
 LENGTHS = (16, 32, 64, 128)
 
 #: Buckets of the kernel.
