@@ -145,7 +145,7 @@ def kernel_scores(given: Problem) -> tuple[dict[str, Scored], float]:
 def lissa_rows(given: Problem, ours: Mapping[str, Scored], largest: float) -> list[Row]:
     """LiSSA for some test molecules, beside the kernel on the same ones with the same damping."""
     asked, bank = load_bank("test").some(LISSA_QUERIES)
-    found = kept("lissa", given, lambda: {"lissa": lissa_scores(given, given.test.iloc[asked], largest)})["lissa"]
+    found = lissa_scores(given, asked, largest)
     exact = ours[f"{given.damping:g}"].values[len(given.validation) :][asked]
     case, note = f"LDS, {LISSA_QUERIES} test molecules, damping {given.damping:g}", "95 % bootstrap interval"
     rows = []
@@ -160,19 +160,28 @@ def lissa_rows(given: Problem, ours: Mapping[str, Scored], largest: float) -> li
     return [*rows, cost("CPU time, 1,000 queries", "molft", f"LiSSA, {LISSA_DEPTH} products", per_query, note)]
 
 
-def lissa_scores(given: Problem, queries: pd.DataFrame, largest: float) -> Scored:
-    """Solve for each query's gradient; the scale is known from the kernel, and not estimated again."""
+def lissa_scores(given: Problem, asked: np.ndarray, largest: float) -> Scored:
+    """Solve for each of some test molecules; a finished one is kept, too."""
+    found = []
+    for row in asked:
+        query = given.test.iloc[[row]]
+        found.append(
+            kept(f"lissa-{row}", given, lambda query=query: {"lissa": lissa_of(given, query, largest)})["lissa"]
+        )
+    return Scored(np.concatenate([one.values for one in found]), sum(one.seconds for one in found))
+
+
+def lissa_of(given: Problem, query: pd.DataFrame, largest: float) -> Scored:
+    """Scores [1, n_train] for one query; the scale is known from the kernel, and not estimated again."""
+    began = time.process_time()
     loss, params = molecule_loss(given.model), trained_parameters(given.model)
     batches, rows = molecule_batches(given.model, given.train, given.batch_size)
     damping = given.damping * largest
-    began, found = time.process_time(), []
-    for i in range(len(queries)):
-        v = gradient(loss, params, molecule_batches(given.model, queries.iloc[[i]], 1)[0])
-        solved = lissa(
-            loss, params, batches, v, damping=damping, scale=1.5 * (largest + damping), depth=LISSA_DEPTH, seed=i
-        )
-        found.append(scores(loss, params, batches, solved.direction).numpy()[np.argsort(rows)])
-    return Scored(np.stack(found), time.process_time() - began)
+    v = gradient(loss, params, molecule_batches(given.model, query, 1)[0])
+    plan: dict[str, Any] = dict(damping=damping, scale=1.5 * (largest + damping), depth=LISSA_DEPTH)
+    solved = lissa(loss, params, batches, v, **plan)
+    values = scores(loss, params, batches, solved.direction).numpy()[np.argsort(rows)]
+    return Scored(values[None], time.process_time() - began)
 
 
 def ekfac_scores(given: Problem, largest: float) -> dict[str, Scored]:
