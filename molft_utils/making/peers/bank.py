@@ -8,6 +8,7 @@ is shown is the test molecules' LDS. Scores are kept in ``runs/peers/bank``, so 
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ def lissa_scores(given: Problem, asked: np.ndarray, largest: float) -> Scored:
     return Scored(np.concatenate([one.values for one in found]), sum(one.seconds for one in found))
 
 
-def lissa_of(given: Problem, query: pd.DataFrame, largest: float) -> Scored:
+def lissa_of(given: Problem, query: pd.DataFrame, largest: float) -> dict[str, Scored]:
     """Scores [1, n_train] for one query; the scale is known from the kernel, and not estimated again."""
     began = time.process_time()
     loss, params = molecule_loss(given.model), trained_parameters(given.model)
@@ -181,7 +182,7 @@ def lissa_of(given: Problem, query: pd.DataFrame, largest: float) -> Scored:
     plan: dict[str, Any] = dict(damping=damping, scale=1.5 * (largest + damping), depth=LISSA_DEPTH)
     solved = lissa(loss, params, batches, v, **plan)
     values = scores(loss, params, batches, solved.direction).numpy()[np.argsort(rows)]
-    return Scored(values[None], time.process_time() - began)
+    return {"lissa": Scored(values[None], time.process_time() - began)}
 
 
 def ekfac_scores(given: Problem, largest: float) -> dict[str, Scored]:
