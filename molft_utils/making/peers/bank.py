@@ -37,7 +37,7 @@ SEED = 0
 FEWER_DAMPINGS = (0.01, 0.001)
 
 #: LiSSA solves for one query at a time: test molecules at even distances, and products for each.
-LISSA_QUERIES, LISSA_DEPTH = 12, 50
+LISSA_QUERIES, LISSA_DEPTH = 40, 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,10 +165,8 @@ def lissa_scores(given: Problem, asked: np.ndarray, largest: float) -> Scored:
     """Solve for each of some test molecules; a finished one is kept, too."""
     found = []
     for row in asked:
-        query = given.test.iloc[[row]]
-        found.append(
-            kept(f"lissa-{row}", given, lambda query=query: {"lissa": lissa_of(given, query, largest)})["lissa"]
-        )
+        solve = partial(lissa_of, given, given.test.iloc[[row]], largest)
+        found.append(kept(f"lissa-{row}", given, solve)["lissa"])
     return Scored(np.concatenate([one.values for one in found]), sum(one.seconds for one in found))
 
 

@@ -23,7 +23,7 @@ from .rows import Row
 from .turns import in_turns, timing_rows
 
 #: Molecules of a timed epoch, and of a fit whose error is measured.
-MOLECULES, FITTED, ROUNDS = 240, 504, 3
+MOLECULES, FITTED, ROUNDS = 480, 1008, 3
 
 #: What is compared -> library.
 LIBRARIES = {"fit": "molft", "usual recipe": "transformers", "bare loop": "torch"}
