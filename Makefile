@@ -57,8 +57,10 @@ bank: $(READY) ## retrain on random halves, and with groups added (hours; run ag
 results: $(READY) ## the results of record with five seeds (long; run again to resume)
 	nice -n 19 $(PY) -m molft_utils.making.results
 
-bench: $(READY) ## timings, as ratios within one run
+# The other libraries live in an environment of their own, which the command makes.
+bench: $(READY) ## timings as ratios within one run; other libraries: data/results/peers.csv, figures/peers.png (an hour)
 	$(PY) -m pytest tests/benchmarks --override-ini addopts= --benchmark-columns=min,mean,rounds -s
+	MOLFT_FIGURES="$(CURDIR)/figures" OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.peers
 
 faults: $(READY) ## a hundred kills at random moments, then a million strings: what is lost, and what is met wrongly
 	OMP_NUM_THREADS=1 $(PY) -m molft_utils.making.kills

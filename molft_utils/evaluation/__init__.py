@@ -26,6 +26,7 @@ from .retraining import (
     data_hashes,
     group_gains,
     lds,
+    lds_difference,
     load_bank,
     read_bank,
 )

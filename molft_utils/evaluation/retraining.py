@@ -224,6 +224,27 @@ def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
     DataError
         If the shape does not fit the bank, or a score is not finite.
     """
+    per_query, resampled = _graded(scores, bank, seed)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
+
+
+def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tuple[float, tuple[float, float]]:
+    """LDS of scores a minus that of scores b, and its 95 % interval over the same resamples of queries and subsets.
+
+    Paired: most of what makes one LDS uncertain, which subsets were drawn, is common to both. Otherwise as
+    :func:`lds`.
+
+    Raises
+    ------
+    DataError
+        As :func:`lds`.
+    """
+    (per_query_a, resampled_a), (per_query_b, resampled_b) = (_graded(scores, bank, seed) for scores in (a, b))
+    return float((per_query_a - per_query_b).mean()), percentile_interval(resampled_a - resampled_b)
+
+
+def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each query, and the mean over queries for each resample."""
     values = np.asarray(scores, dtype=float)
     expected = (len(bank.labels), bank.members.shape[1])
     if values.shape != expected:
@@ -231,10 +252,8 @@ def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise DataError(f"the score of training molecule {column} for query {row} is not finite")
-    losses = bank.losses()
     predicted = -values @ bank.members.T.astype(float)
-    per_query, resampled = _rank_correlations(predicted, losses.mean(axis=1).T, seed)
-    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(losses), per_query)
+    return _rank_correlations(predicted, bank.losses().mean(axis=1).T, seed)
 
 
 def ceiling(losses: np.ndarray) -> float:

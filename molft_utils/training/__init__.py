@@ -1,6 +1,6 @@
 """Training on labels and on masked tokens, and what a trained model says."""
 
-from .batches import length_batches, model_tokens, molecule_batches
+from .batches import LengthBatches, length_batches, model_tokens, molecule_batches, pad
 from .inference import attention, embed, predict
 from .memory import naming_batch
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm

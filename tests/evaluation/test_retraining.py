@@ -17,6 +17,7 @@ from molft_utils.evaluation import (
     data_hashes,
     group_gains,
     lds,
+    lds_difference,
     load_bank,
 )
 from molft_utils.files import data_file
@@ -65,6 +66,18 @@ def test_the_score_of_a_query_is_the_rank_correlation_over_the_subsets():
         expected = spearmanr(bank.members @ -scores[q], bank.losses().mean(axis=1)[:, q])[0]
         assert found.per_query[q] == pytest.approx(expected)
     assert found.value == pytest.approx(found.per_query.mean())
+
+
+def test_a_difference_is_paired_so_that_a_small_one_is_seen():
+    bank, scores = ridge_bank(share_left_out=0.5, noise=0.5)
+    worse = scores + 0.5 * scores.std() * np.random.default_rng(2).normal(size=scores.shape)
+    value, (low, high) = lds_difference(scores, worse, bank)
+    one, other = lds(scores, bank), lds(worse, bank)
+    assert value == pytest.approx(one.value - other.value) and low < value < high
+    assert high - low < 0.7 * (one.interval[1] - one.interval[0])  # unpaired, it would be 1.4 times as wide
+    assert lds_difference(scores, scores, bank) == (0, (0, 0))
+    with pytest.raises(DataError, match="scores have shape"):
+        lds_difference(scores, scores[1:], bank)
 
 
 def test_no_score_passes_the_noise_of_the_seeds():
