@@ -5,4 +5,5 @@ from .inference import attention, embed, predict
 from .memory import naming_batch
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm
 from .regression import finetune
-from .trainer import Checksums, Fit, OneDevice, alone_in, resolved_precision, resume_point
+from .run_folder import Checksums, alone_in, resume_point
+from .trainer import Fit, OneDevice, resolved_precision

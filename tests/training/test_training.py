@@ -21,7 +21,8 @@ from molft_utils import (
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
 from molft_utils.training.mlm import masked_scores
 from molft_utils.training.regression import set_dropout
-from molft_utils.training.trainer import Progress, mixed_precision, resume_point
+from molft_utils.training.run_folder import resume_point
+from molft_utils.training.trainer import Progress, mixed_precision
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 13) for tail in ("O", "N", "Cl", "F", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [10 + 0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
