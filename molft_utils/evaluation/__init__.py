@@ -10,6 +10,7 @@ from .of_record import (
     record_cells,
     record_difference,
     record_labels,
+    record_labels_difference,
     record_selection,
     record_selection_difference,
     record_sweep,

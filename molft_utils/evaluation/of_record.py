@@ -156,6 +156,20 @@ def record_labels(table: str = "labels") -> pd.DataFrame:
     return _with_t_interval(groups.agg(seeds="size", mean="mean", sd="std").reset_index())
 
 
+def record_labels_difference(labels: int, a: str, b: str, table: str = "labels") -> Difference:
+    """Test RMSE of model a minus that of model b with so many labels (logD): the mean over seeds, 95 % t interval.
+
+    A seed is paired with itself: both saw the same labelled molecules. ``table`` as in :func:`record_labels`.
+
+    Raises
+    ------
+    DataError
+        If fewer than two seeds have both models.
+    """
+    rows = records.read(table)
+    return _paired_by_seed(rows[rows["labels"] == labels], "model", a, b, f"{labels:,} labels")
+
+
 def record_selection() -> pd.DataFrame:
     """When selection pays, on record: one row for each kind of error, share of wrong labels, and rule.
 
@@ -190,10 +204,14 @@ def record_selection_difference(kind: str, share: float, a: str, b: str) -> Diff
         If fewer than two seeds have both rules.
     """
     rows = records.read("selection")
-    rows = rows[(rows["kind"] == kind) & (rows["share"] == share)].pivot(index="seed", columns="rule", values="rmse")
-    both = rows.reindex(columns=[a, b]).dropna()
+    rows = rows[(rows["kind"] == kind) & (rows["share"] == share)]
+    return _paired_by_seed(rows, "rule", a, b, f"{kind}, {share}")
+
+
+def _paired_by_seed(rows: pd.DataFrame, column: str, a: str, b: str, where: str) -> Difference:
+    both = rows.pivot(index="seed", columns=column, values="rmse").reindex(columns=[a, b]).dropna()
     if len(both) < 2:
-        raise DataError(f"{a!r} and {b!r} have {len(both)} seeds in common for {kind}, {share}; two are needed")
+        raise DataError(f"{a!r} and {b!r} have {len(both)} seeds in common for {where}; two are needed")
     return mean_gap(both[a] - both[b])
 
 
