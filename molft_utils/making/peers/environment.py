@@ -1,13 +1,13 @@
 """The benchmark's own environment: the peers and molft's libraries in versions that agree, under ``runs/peers``."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from ...errors import DataError
-from ...files import RUNS_FOLDER, write_atomically
+from ...files import RUNS_FOLDER
+from ..environments import environment
 
 FOLDER = RUNS_FOLDER / "peers"
 PYTHON = FOLDER / "venv" / "bin" / "python"
@@ -39,15 +39,13 @@ def pinned(path: Path = REQUIREMENTS) -> dict[str, str]:
 
 def make_environment() -> None:
     """A virtual environment with the pinned libraries; made once, and again where the requirements have changed."""
-    done, wanted = FOLDER / "venv" / ".ready", REQUIREMENTS.read_text(encoding="utf-8")
-    if done.exists() and done.read_text(encoding="utf-8") == wanted:
-        return
-    shutil.rmtree(FOLDER / "venv", ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", FOLDER / "venv"], check=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet"]
+    environment(FOLDER / "venv", sys.executable, REQUIREMENTS.read_text(encoding="utf-8"), _fill)
+
+
+def _fill(python: Path) -> None:
+    pip = [str(python), "-m", "pip"]
     # torch by itself first: a pinned release is taken as a CPU build where one is at hand, and nothing later moves it.
-    subprocess.run([*pip, f"torch=={pinned()['torch']}"], check=True)
-    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
+    subprocess.run([*pip, "install", "--quiet", f"torch=={pinned()['torch']}"], check=True)
+    subprocess.run([*pip, "install", "--quiet", "--requirement", str(REQUIREMENTS)], check=True)
     # kronfluence asks for torchvision without importing it; transformers would, and fails beside a CPU build of torch.
-    subprocess.run([str(PYTHON), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=True)
-    write_atomically(done, wanted)
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchvision"], check=True)
