@@ -143,3 +143,18 @@ def test_the_figure_is_wide_nothing_is_cut_and_its_text_names_the_best(table, tm
 
 def test_the_row_of_molft_carries_the_package_s_version():
     assert rows.version_of("molft").count(".") == 2 and rows.version_of("no such library") == ""
+
+
+def test_the_readme_quotes_the_benchmark(table):
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for row in table[table["case"] == "LDS, test molecules"].itertuples():
+        assert f"{row.figure:.3f} [{row.low:.3f}, {row.high:.3f}]" in readme, row.method
+    for row in table[table["case"] == "LDS, ours minus theirs"].itertuples():
+        assert f"{row.figure:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" in readme, row.method
+    for row in table[table["unit"] == "relative error"].itertuples():
+        assert any(form.format(row.figure).replace("e-0", "e-") in readme for form in ("{:.3f}", "{:.4f}", "{:.1e}"))
+    for row in table[table["unit"].str.startswith("times as long", na=False)].itertuples():
+        rounded = (
+            f"{row.figure:.2f}" if row.figure < 1 else f"{row.figure:.1f}" if row.figure < 10 else f"{row.figure:.0f}"
+        )
+        assert f"{rounded} times" in readme, (row.case, row.method)
