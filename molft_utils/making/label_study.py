@@ -69,8 +69,8 @@ NUMBERS: dict[str, tuple[Callable[[pd.DataFrame], np.ndarray], Callable[[int], A
 
 MODELS = (*CHECKPOINTS, *NUMBERS)
 
-#: Numbers of labels with which the fine-tuning methods are compared (``method_labels.csv``).
-METHOD_SIZES = (100, 300, 1000)
+#: Numbers of labels, and seeds, with which the fine-tuning methods are compared (``method_labels.csv``).
+METHOD_SIZES, METHOD_SEEDS = (100, 300, 1000), (0, 1, 2)
 
 
 def labelled(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

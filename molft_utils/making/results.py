@@ -18,7 +18,7 @@ from ..experiments import commit, graded, pipeline
 from ..profiles import EVERY_METHOD
 from . import luck_study, selection_study, sweep_study
 from .influence_study import run_ensemble, run_hessian, run_study
-from .label_study import METHOD_SIZES, MODELS, SIZES, run_labels, run_method
+from .label_study import METHOD_SEEDS, METHOD_SIZES, MODELS, SIZES, run_labels, run_method
 from .variants import TABLES
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -55,7 +55,8 @@ def run_all_labels(only: Sequence[str], seeds: Sequence[int], jobs: int) -> None
     """What labels are worth: models, then fine-tuning methods."""
     _each(run_labels, [(model, n, seed) for seed in seeds for n in SIZES for model in only or MODELS], jobs)
     methods = [method for method in EVERY_METHOD if not only or method in only]
-    _each(run_method, [(method, n, seed) for seed in seeds for n in METHOD_SIZES for method in methods], jobs)
+    some = [seed for seed in seeds if seed in METHOD_SEEDS]
+    _each(run_method, [(method, n, seed) for seed in some for n in METHOD_SIZES for method in methods], jobs)
 
 
 def _each(compute: Callable[..., None], runs: Sequence[tuple], jobs: int) -> None:

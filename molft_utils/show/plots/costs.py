@@ -114,7 +114,8 @@ def rate_curves(table: pd.DataFrame, mean_predictor: float, name: str) -> None:
                 panel.plot(best.rate, best.validation, "o", ms=13, mfc="none", mec=colour, mew=1.6)
                 said.append(f"{label}, {n} epochs: {best.validation:.2f} at {best.rate:.0e}")
         panel.axhline(mean_predictor, color=COLOURS["other"], ls=":")
-        panel.set(xscale="log", xlabel="learning rate", title=f"{n} epochs", ylim=(None, mean_predictor + 0.06))
+        panel.set(xscale="log", xlabel="learning rate", title=f"{n} epochs")
+        panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
     axes[0].set(ylabel="validation RMSE / logD")
     axes[0].annotate(
         "predict the mean", (0.02, mean_predictor), xycoords=("axes fraction", "data"), va="bottom", size=9

@@ -105,7 +105,8 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
         axes.errorbar(shifted, rows["mean"], yerr=reach, fmt=line, capsize=2, label=model)
     axes.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="test RMSE / logD", title=title)
     axes.set_xticks(sorted(set(table["labels"])), [f"{n:,}" for n in sorted(set(table["labels"]))], minor=False)
-    axes.set_yticks([0.6, 0.7, 0.8, 0.9, 1.0, 1.2], ["0.6", "0.7", "0.8", "0.9", "1.0", "1.2"])
+    ticks = [tick for tick in (0.6, 0.7, 0.8, 0.9, 1.0, 1.2) if tick > 0.95 * table["low"].min()]
+    axes.set_yticks(ticks, [f"{tick:.1f}" for tick in ticks])
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=2)
     best = [group.nsmallest(1, "mean").iloc[0] for _, group in table.groupby("labels")]
