@@ -72,8 +72,9 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
     places = np.arange(len(cells))
     left.bar(places - 0.2, time[cells.index], 0.4, color=COLOURS["train"], label="ours")
     left.bar(places + 0.2, theirs.reindex(cells.index), 0.4, color=COLOURS["report"], label="report")
-    left.set(ylabel="time / that of full fine-tuning", title="Time", ylim=(0, 1.5))
-    left.legend(loc="upper right", ncols=2)
+    left.set(ylabel="time / that of full fine-tuning", title="Time")
+    left.set_ylim(0, 1.25 * max(time.max(), theirs.max()))  # room for the legend
+    left.legend(loc="upper left", ncols=2)
     interval = [cells["rmse"] - cells["rmse_low"], cells["rmse_high"] - cells["rmse"]]
     middle.bar(places, cells["rmse"], 0.6, yerr=interval, capsize=3, color=COLOURS["train"])
     middle.set(ylabel="test RMSE / logD", title="Error")
