@@ -1,6 +1,7 @@
 """How good predictions are, how sure that is, and what is on record."""
 
 from . import of_record, records
+from .datamodels import LDS, ceiling, group_gains, lds, lds_difference
 from .intervals import Difference, auroc, mean_rmse, paired_difference
 from .leaderboard import built_in_scores, grade
 from .metrics import Scores, evaluate, scores
@@ -17,17 +18,4 @@ from .of_record import (
 )
 from .pool import gaps, hand_in, mean_gap, pooled, record_luck
 from .report import beside_report, read_report, report_table3, report_table4
-from .retraining import (
-    BANK,
-    GROUPS,
-    LDS,
-    Bank,
-    bank_checksum,
-    ceiling,
-    data_hashes,
-    group_gains,
-    lds,
-    lds_difference,
-    load_bank,
-    read_bank,
-)
+from .retraining import BANK, GROUPS, Bank, bank_checksum, data_hashes, load_bank, read_bank

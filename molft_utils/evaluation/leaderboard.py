@@ -5,7 +5,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from . import records
-from .retraining import LDS, lds, load_bank
+from .datamodels import LDS, lds
+from .retraining import load_bank
 
 
 def built_in_scores() -> pd.DataFrame:
