@@ -18,4 +18,4 @@ from .of_record import (
 )
 from .pool import gaps, hand_in, mean_gap, pooled, record_luck
 from .report import beside_report, read_report, report_table3, report_table4
-from .retraining import BANK, GROUPS, Bank, bank_checksum, data_hashes, load_bank, read_bank
+from .retraining import BANK, GROUPS, Bank, data_hashes, load_bank, read_bank, write_bank

@@ -5,12 +5,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import save
 
 from ..errors import DataError
-from ..files import DATA_FOLDER, data_file, file_hash
+from ..files import DATA_FOLDER, data_file, file_hash, write_atomically
 
 #: The banks that the repository carries; `make bank` makes them.
 BANK, GROUPS = "retraining/halves.safetensors", "retraining/groups.safetensors"
@@ -83,10 +85,10 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     return Bank(members.astype(bool)[:, columns], predictions, labels)
 
 
-def bank_checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    """Sha256 of a bank's tensors, which its file keeps beside them."""
-    parts = (f"{name} {tensors[name].shape}".encode() + tensors[name].tobytes() for name in sorted(tensors))
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+def write_bank(path: Path, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a bank: its tensors, what there is to say about them (as JSON), and a checksum of the tensors."""
+    metadata = {name: json.dumps(value) for name, value in {**about, "sha256": _checksum(tensors)}.items()}
+    write_atomically(path, save(dict(tensors), metadata))
 
 
 def read_bank(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -101,11 +103,16 @@ def read_bank(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
         with safe_open(path, framework="numpy") as file:
             metadata = {name: json.loads(value) for name, value in file.metadata().items()}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-        if (known := metadata.get("sha256")) and known != bank_checksum(tensors):  # older banks have none
+        if metadata["sha256"] != _checksum(tensors):
             raise _Damaged("its content is not as it was written")
     except Exception as error:  # safetensors has an exception of its own
         raise _damaged_bank(path, error) from error
     return metadata, tensors
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    parts = (f"{name} {tensors[name].shape}".encode() + tensors[name].tobytes() for name in sorted(tensors))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 class _Damaged(Exception):

@@ -18,12 +18,11 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
-from safetensors.numpy import save
 
 from ..data import table_hash
-from ..evaluation import BANK, GROUPS, bank_checksum, data_hashes, read_bank
+from ..evaluation import BANK, GROUPS, data_hashes, read_bank, write_bank
 from ..experiments import commit, inputs_of, pipeline, selection
-from ..files import DATA_FOLDER, write_atomically
+from ..files import DATA_FOLDER
 from ..inputs import changes
 from ..profiles import Settings, settings
 from ..training import predict
@@ -124,12 +123,11 @@ def _fill_bank(cfg: Settings, plan: Plan, path: Path, inputs: dict, n_jobs: int)
     missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # every subset's first seed comes first
     jobs = (delayed(_one)(cfg, start, plan, int(subset), int(k)) for k, subset in missing)
     about = {"data": data_hashes(), "inputs": inputs, "parts": plan.parts, "commit": commit()}
-    metadata = {name: json.dumps(value) for name, value in about.items()}
     done: Iterator = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
     for count, (subset, k, predictions) in enumerate(done, start=1):
         for name, values in predictions.items():
             bank[f"{name}_predictions"][subset, k] = values
-        write_atomically(path, save(bank, {**metadata, "sha256": json.dumps(bank_checksum(bank))}))
+        write_bank(path, about, bank)
         print(f"{path.stem}, {count} of {len(missing)}: subset {subset}, seed {k}", flush=True)
 
 

@@ -1,14 +1,13 @@
 """The bank: halves that complement each other, models that are the recipe's, an interrupted run that goes on."""
 
-import json
 import threading
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from molft_utils import load_logp, predict, settings
-from molft_utils.evaluation import data_hashes, load_bank
+from molft_utils.evaluation import data_hashes, load_bank, write_bank
 from molft_utils.experiments import pipeline
 from molft_utils.making import retraining_bank
 from molft_utils.making.retraining_bank import groups, halves, make_bank, random_halves, retrained
@@ -94,16 +93,12 @@ def test_two_that_make_one_bank_train_each_model_once(cfg, tmp_path, monkeypatch
 
 
 def test_a_seed_counts_once_all_subsets_have_it(tmp_path):
-    nan = np.nan
-    save_file(
-        {
-            "members": np.eye(2, dtype=bool),
-            "test_labels": np.zeros(1, np.float32),
-            "test_predictions": np.array([[[1.0], [nan]], [[2.0], [3.0]]], np.float16),
-        },
-        tmp_path / "bank.safetensors",
-        {"data": json.dumps(data_hashes()), "parts": "[[0, 2]]"},
-    )
+    tensors = {
+        "members": np.eye(2, dtype=bool),
+        "test_labels": np.zeros(1, np.float32),
+        "test_predictions": np.array([[[1.0], [np.nan]], [[2.0], [3.0]]], np.float16),
+    }
+    write_bank(tmp_path / "bank.safetensors", {"data": data_hashes(), "parts": [[0, 2]]}, tensors)
     assert load_bank(path=tmp_path / "bank.safetensors").predictions.tolist() == [[[1.0]], [[2.0]]]
 
 
