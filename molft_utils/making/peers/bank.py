@@ -36,6 +36,9 @@ SEED = 0
 #: EK-FAC takes minutes for each damping; ours is best at the second.
 FEWER_DAMPINGS = (0.01, 0.001)
 
+#: What the two libraries take where nothing is said: an absolute damping, and no regularisation.
+EKFAC_DEFAULT, TRAK_DEFAULT = "1e-8", "none"
+
 #: LiSSA solves for one query at a time: test molecules at even distances, and products for each.
 LISSA_QUERIES, LISSA_DEPTH = 40, 50
 
@@ -84,14 +87,12 @@ def compare() -> list[Row]:
     given = problem()
     ours, largest = kernel_scores(given)
     rows = graded("molft", "gradient product", ours["product"])
-    rows += best_of("molft", "Gauss-Newton kernel", {f"damping {share:g}": ours[f"{share:g}"] for share in DAMPINGS})
+    rows += default_and_best("molft", "Gauss-Newton kernel, damping", {f"{s:g}": ours[f"{s:g}"] for s in DAMPINGS})
     ekfac, trak = ekfac_scores(given, largest), trak_scores(given)
-    rows += graded("kronfluence", "EK-FAC, damping 1e-8 (default)", ekfac["default"])
-    note = f", chosen among the default, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
-    rows += best_of("kronfluence", "EK-FAC", {f"damping {name}": one for name, one in ekfac.items()}, note)
-    method = f"TRAK, one model, {DIMENSIONS} projections"
-    rows += graded("traker", f"{method}, no regularisation (default)", trak["0"])
-    rows += best_of("traker", method, {f"regularisation {name}": one for name, one in trak.items()})
+    among = f" of {EKFAC_DEFAULT}, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
+    rows += default_and_best("kronfluence", "EK-FAC, damping", ekfac, EKFAC_DEFAULT, among)
+    method = f"TRAK, one model, {DIMENSIONS} projections, regularisation"
+    rows += default_and_best("traker", method, trak, TRAK_DEFAULT)
     rows += [ours_minus(ours, "kronfluence", "EK-FAC", ekfac), ours_minus(ours, "traker", "TRAK", trak)]
     return rows + lissa_rows(given, ours, largest)
 
@@ -188,12 +189,13 @@ def ekfac_scores(given: Problem, largest: float) -> dict[str, Scored]:
 
     def compute() -> dict[str, Scored]:
         ekfac, common = timed(lambda: Ekfac(given.model, given.train, FOLDER / "kronfluence"))
-        dampings = {"default": 1e-8, "heuristic": None} | {f"{s:g}": s * largest for s in FEWER_DAMPINGS}
+        shares = {f"{share:g}": share * largest for share in FEWER_DAMPINGS}
+        dampings = {EKFAC_DEFAULT: float(EKFAC_DEFAULT), "heuristic": None, **shares}
         validation = {label: ekfac.scores(given.validation, damping) for label, damping in dampings.items()}
         bank = load_bank("validation")
         best = max(dampings, key=lambda label: lds(validation[label], bank).value)
         found = {}
-        for label in dict.fromkeys(("default", best)):
+        for label in dict.fromkeys((EKFAC_DEFAULT, best)):
             values, seconds = timed(lambda label=label: ekfac.scores(given.test, dampings[label]))
             # As long for the validation molecules, one by one: the CPU time is that of all queries.
             seconds *= len(given.queries) / len(given.test)
@@ -208,16 +210,23 @@ def trak_scores(given: Problem) -> dict[str, Scored]:
 
     def compute() -> dict[str, Scored]:
         trak, seconds = timed(lambda: Trak(given.model, given.train, given.queries, FOLDER / "trak"))
-        shares = {"0": 0.0} | {f"{share:g}": share for share in DAMPINGS}
+        shares = {TRAK_DEFAULT: 0.0} | {f"{share:g}": share for share in DAMPINGS}
         return {name: Scored(trak.scores(s * trak.largest_eigenvalue), seconds) for name, s in shares.items()}
 
     return kept("trak", given, compute)
 
 
-def best_of(library: str, method: str, found: Mapping[str, Scored], chosen: str = "") -> list[Row]:
-    """The rows of the settings that are best on the validation molecules."""
+def default_and_best(
+    library: str, method: str, found: Mapping[str, Scored], default: str | None = None, among: str = ""
+) -> list[Row]:
+    """Rows of the library's own setting, and of the one that is best on the validation molecules if it is another."""
     best = best_on_validation(found)
-    return graded(library, f"{method}, {best}", found[best], chosen or ", best on the validation molecules")
+    rows: list[Row] = []
+    for setting in dict.fromkeys(name for name in (default, best) if name is not None):
+        chosen = f", best on the validation molecules{among}" if setting == best else ""
+        own = " (default)" if setting == default else ""
+        rows += graded(library, f"{method} {setting}{own}", found[setting], chosen)
+    return rows
 
 
 def best_on_validation(found: Mapping[str, Scored]) -> str:

@@ -19,7 +19,7 @@ from ...profiles import settings
 from ...shapley import permutation_values
 from ...training import finetune, molecule_batches
 from .rows import Row
-from .turns import in_turns, slope
+from .turns import in_turns, slope, spread
 
 ROUNDS = 3
 MOLECULES = (64, 128, 256, 512)
@@ -137,6 +137,5 @@ def growth_rows(case: str, sizes: Sequence[int], seconds: pd.DataFrame, axis: st
     rows = [Row(f"slope: {case}", "molft", span, middle, low, high, "log/log", note)]
     for n in sizes:
         times = seconds[str(n)]
-        spread = float(times.median()), float(times.min()), float(times.max())
-        rows.append(Row(f"time: {case}", "molft", f"{n} {axis}", *spread, "s", note))
+        rows.append(Row(f"time: {case}", "molft", f"{n} {axis}", *spread(times), "s", note))
     return rows

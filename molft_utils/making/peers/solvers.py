@@ -27,6 +27,7 @@ from ...influence import Params, conjugate_gradient, gradient, lissa
 from ...training import model_tokens, pad
 from .bank import problem
 from .rows import Row
+from .turns import spread
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -236,10 +237,6 @@ def solver_rows(name: str, given: Problem, budgets: dict[str, int], seeds: Seque
                 seconds[library].append(1000 * (time.process_time() - began) / products)
                 errors[library].append(given.error(found))
         for library in libraries:
-            rows.append(Row(f"{case}, error", library, solver, *_spread(errors[library]), "relative error", note))
-            rows.append(Row(f"{case}, time a product", library, solver, *_spread(seconds[library]), "ms", note))
+            rows.append(Row(f"{case}, error", library, solver, *spread(errors[library]), "relative error", note))
+            rows.append(Row(f"{case}, time a product", library, solver, *spread(seconds[library]), "ms", note))
     return rows
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float, float]:
-    return float(np.median(values)), min(values), max(values)

@@ -40,16 +40,17 @@ def timing_rows(
         The times are multiplied by ``per``, and then have this unit.
     """
     note = f"CPU time, one thread: median and range of {len(seconds)} rounds in turn"
-    times = [Row(case, libraries[name], name, *_spread(per * seconds[name]), unit, note) for name in seconds]
+    times = [Row(case, libraries[name], name, *spread(per * seconds[name]), unit, note) for name in seconds]
     ratios = seconds.div(seconds[ours], axis=0).drop(columns=ours)
     return times + [
-        Row(f"{case}: against ours", libraries[name], name, *_spread(ratios[name]), f"times as long as {ours}", note)
+        Row(f"{case}: against ours", libraries[name], name, *spread(ratios[name]), f"times as long as {ours}", note)
         for name in ratios
     ]
 
 
-def _spread(values: pd.Series) -> tuple[float, float, float]:
-    return float(values.median()), float(values.min()), float(values.max())
+def spread(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
+    """Median, lowest and highest."""
+    return float(np.median(values)), float(min(values)), float(max(values))
 
 
 def slope(sizes: Sequence[float], values: np.ndarray) -> tuple[float, float, float]:

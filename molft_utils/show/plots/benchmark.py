@@ -38,8 +38,7 @@ def peers(table: pd.DataFrame, name: str) -> None:
 
 
 def _lds(axes: Axes, rows: pd.DataFrame) -> str:
-    # A library whose default is the best setting has two rows that say the same.
-    rows = rows.sort_values("figure", ascending=False).drop_duplicates(["library", "figure"])
+    rows = rows.sort_values("figure", ascending=False)
     _bars(axes, rows, lambda row: f"{row.library}: {row.method.replace(', ', ',' + chr(10), 1)}")
     axes.axvline(0, color="black", lw=1)
     axes.set(xlabel="LDS, rank correlation with retraining (0: chance)", title="Whose scores predict retraining?")
