@@ -11,7 +11,9 @@ from safetensors.numpy import save_file
 
 from molft_utils.evaluation import records
 from molft_utils.making import kills
-from molft_utils.making.kills import Ledger, struck
+from molft_utils.making.killed_works import Work
+from molft_utils.making.kills import struck
+from molft_utils.making.ledger import Ledger
 
 
 def test_killed_at_a_random_moment_nothing_is_lost_or_computed_twice(tmp_path):
@@ -94,7 +96,7 @@ def test_a_banks_models_are_counted(stage):
 def test_a_run_that_ends_otherwise_than_undisturbed_is_a_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(kills, "undisturbed", lambda name, folder: (np.zeros(2), 1e-3))
     monkeypatch.setattr(kills, "started", lambda name, folder: Ended())
-    monkeypatch.setattr(kills, "WORKS", {"work": kills.Work(None, lambda folder: np.array([0.0, 1.0]))})
+    monkeypatch.setattr(kills, "WORKS", {"work": Work(None, lambda folder: np.array([0.0, 1.0]))})
     assert struck("work", 0, tmp_path, 0)["lost"] == 0  # no round is run
     found = dict.fromkeys(("kills", "finished", "lost", "twice"), 0)
     kills.one_round("work", tmp_path, np.zeros(2), kills.random.Random(0), 0, 1e-3, found)
