@@ -89,7 +89,7 @@ def compare() -> list[Row]:
     rows = graded("molft", "gradient product", ours["product"])
     rows += default_and_best("molft", "Gauss-Newton kernel, damping", {f"{s:g}": ours[f"{s:g}"] for s in DAMPINGS})
     ekfac, trak = ekfac_scores(given, largest), trak_scores(given)
-    among = f" of {EKFAC_DEFAULT}, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
+    among = f" among {EKFAC_DEFAULT}, the heuristic and {', '.join(f'{s:g}' for s in FEWER_DAMPINGS)}"
     rows += default_and_best("kronfluence", "EK-FAC, damping", ekfac, EKFAC_DEFAULT, among)
     method = f"TRAK, one model, {DIMENSIONS} projections, regularisation"
     rows += default_and_best("traker", method, trak, TRAK_DEFAULT)
@@ -223,7 +223,7 @@ def default_and_best(
     best = best_on_validation(found)
     rows: list[Row] = []
     for setting in dict.fromkeys(name for name in (default, best) if name is not None):
-        chosen = f", best on the validation molecules{among}" if setting == best else ""
+        chosen = f", best{among} on the validation molecules" if setting == best else ""
         own = " (default)" if setting == default else ""
         rows += graded(library, f"{method} {setting}{own}", found[setting], chosen)
     return rows
