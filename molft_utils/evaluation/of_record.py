@@ -99,14 +99,18 @@ def record_sweep() -> pd.DataFrame:
     DataError
         If the table was never made.
     """
-    groups = records.read("sweep").groupby(["name", "epochs", "rate"], sort=False)
+    return _swept(records.read("sweep"))
+
+
+def _swept(rows: pd.DataFrame) -> pd.DataFrame:
+    groups = rows.groupby(["name", "epochs", "rate"], sort=False)
     validation, test, trained = ("validation_rmse", "mean"), ("rmse", "mean"), ("trained", "first")
     error = ("validation_rmse", "sem")
     table = groups.agg(
         trained=trained, seeds=("seed", "size"), validation=validation, error=error, test=test
     ).reset_index()
     table = table.sort_values(["trained", "epochs", "rate"], ascending=[False, True, True], ignore_index=True)
-    best = [_best_of(rows) for _, rows in table.groupby(["name", "epochs"])]
+    best = [_best_of(one) for _, one in table.groupby(["name", "epochs"])]
     return table.assign(best=table.index.isin(best)).drop(columns="error")
 
 
@@ -126,11 +130,12 @@ def best_rate(name: str, epochs: int) -> float:
     DataError
         If the sweep has no such method with so many epochs.
     """
-    table = record_sweep()
-    rows = table[(table["name"] == name) & (table["epochs"] == epochs) & table["best"]]
+    rows = records.read("sweep")
+    rows = rows[(rows["name"] == name) & (rows["epochs"] == epochs)]
     if rows.empty:
         raise DataError(f"sweep.csv has no {name!r} with {epochs} epochs; `make results` makes it")
-    return float(rows["rate"].iloc[0])
+    table = _swept(rows)
+    return float(table["rate"][table["best"]].iloc[0])
 
 
 def record_labels(table: str = "labels") -> pd.DataFrame:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
     all_kinds = [earlier for kind in kinds for earlier in kind.all()]
     inputs: dict[str, Any] = {
         "stages": {kind.name: kind.version for kind in all_kinds},
-        "libraries": {name: version(name).partition("+")[0] for name in LIBRARIES},
+        "libraries": {name: _release(name) for name in LIBRARIES},
         "device": device().type,
     }
     for group in sorted({group for kind in all_kinds for group in kind.groups}):
@@ -113,6 +113,12 @@ def inputs_of(settings: Settings | None, *kinds: Kind) -> dict[str, Any]:
         inputs["training"]["checkpoint"] = checkpoint if checkpoint in NAMED else "a folder"
         inputs["checkpoint"] = checkpoint_hash(checkpoint)
     return inputs
+
+
+@cache
+def _release(library: str) -> str:
+    """An installed library's version, whatever build it is."""
+    return version(library).partition("+")[0]
 
 
 def as_inputs(group: Any) -> dict[str, Any]:

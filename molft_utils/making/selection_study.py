@@ -48,18 +48,16 @@ def run_pool(kind: str, share: float, seed: int) -> None:
     molecules = doubtful.draw_pool(cfg, kind, share)
     evidence = doubtful.Evidence(cfg, molecules)
     costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
+    inputs_of_pool = {
+        **inputs_of(cfg, selection.INFLUENCE, selection.SHAPLEY),
+        "everything": table_hash(molecules.everything),
+    }
     for rule in [rule for rule in _rules(molecules) if costly or rule not in COSTLY]:
         key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
-        inputs = inputs_of_rule(cfg, molecules, rule)
+        inputs = {**inputs_of_pool, "trains": _trains(rule)}
         if not records.is_recorded("selection", key, inputs):
             row = _row(evidence, rule)
             records.add("selection", key, {**row, "commit": commit()}, inputs)
-
-
-def inputs_of_rule(cfg: Settings, molecules: doubtful.Doubtful, rule: str) -> dict:
-    """What a row depends on."""
-    given = {"everything": table_hash(molecules.everything), "trains": _trains(rule)}
-    return {**inputs_of(cfg, selection.INFLUENCE, selection.SHAPLEY), **given}
 
 
 def _rules(molecules: doubtful.Doubtful) -> Iterator[str]:

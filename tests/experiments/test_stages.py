@@ -94,7 +94,7 @@ def test_a_version_libraries_device_and_precision_are_inputs(monkeypatch):
     assert set(before["libraries"]) == {"torch", "transformers", "peft", "rdkit"}
     newer = Kind("regression", pipeline.REGRESSION.version + 1, pipeline.REGRESSION.groups)
     assert inputs_of(cfg, newer) != before
-    monkeypatch.setattr(stages, "version", lambda name: "9.9")
+    monkeypatch.setattr(stages, "_release", lambda name: "9.9")
     assert inputs_of(cfg, pipeline.REGRESSION) != before
 
 
