@@ -18,11 +18,14 @@ def small(tmp_path, monkeypatch):
         yield tmp_path / "selection.csv"
 
 
+EVERY_RULE = {"keep all", "trusted only", *doubtful.RULES, selection_study.UNKNOWN_NUMBER, selection_study.FOLDS}
+
+
 def test_a_pool_with_errors_has_a_row_for_every_rule(small, monkeypatch, capsys):
+    monkeypatch.setattr(selection_study, "COSTLY_SHARES", (0.25,))
     selection_study.run_pool("natural logarithm", 0.25, 0)
     rows = pd.read_csv(small).set_index("rule")
-    every = {"keep all", "trusted only", *doubtful.RULES, selection_study.UNKNOWN_NUMBER}
-    assert set(rows.index) == every - set(selection_study.COSTLY)
+    assert set(rows.index) == EVERY_RULE
     trained = rows["rmse"].notna()
     expected = {"keep all", "trusted only", *selection_study.TRAINED, selection_study.UNKNOWN_NUMBER}
     assert set(rows.index[trained]) == expected
@@ -31,17 +34,22 @@ def test_a_pool_with_errors_has_a_row_for_every_rule(small, monkeypatch, capsys)
     assert rows.loc["oracle", "n_train"] == 40 and rows.loc["oracle", "n_dropped"] == 8
     assert rows.loc["trusted only", "epochs"] == 3  # as many steps as the others
     assert np.isnan(rows.loc["keep all", "auroc"])
+    costly = rows.loc[list(selection_study.COSTLY)]
+    assert costly["auroc"].between(0, 1).all() and (costly["n_dropped"] == 8).all()
     capsys.readouterr()
     monkeypatch.setattr(selection_study, "_row", None)  # so that a second computation would fail
     selection_study.run_pool("natural logarithm", 0.25, 0)
     assert capsys.readouterr().out.count("on record") == len(rows)
 
 
-def test_what_takes_long_is_judged_where_the_plan_says_so(small, monkeypatch):
-    monkeypatch.setattr(selection_study, "COSTLY_SHARES", (0.25,))
-    selection_study.run_pool("natural logarithm", 0.25, 0)
-    rows = pd.read_csv(small).set_index("rule").loc[list(selection_study.COSTLY)]
-    assert rows["auroc"].between(0, 1).all() and rows["rmse"].isna().all() and (rows["n_dropped"] == 8).all()
+@pytest.mark.parametrize(
+    ("share", "seed", "left_out"),
+    [(0.2, 0, set()), (0.2, 3, set(selection_study.COSTLY)), (0.25, 0, set(selection_study.COSTLY))],
+)
+def test_what_takes_long_is_judged_where_the_plan_says_so(small, monkeypatch, share, seed, left_out):
+    monkeypatch.setattr(selection_study, "_row", lambda evidence, rule: {"rmse": 1.0})
+    selection_study.run_pool("natural logarithm", share, seed)
+    assert set(pd.read_csv(small)["rule"]) == EVERY_RULE - left_out
 
 
 def test_a_pool_without_errors_has_nothing_to_drop(small):
