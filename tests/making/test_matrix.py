@@ -1,5 +1,7 @@
 """The matrix of versions: its constraints, its reading of pytest's report, its record."""
 
+import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from molft_utils import DataError
 from molft_utils.evaluation import records
@@ -113,3 +116,14 @@ def test_an_environment_is_made_once_for_a_stamp_and_again_after_a_failure(tmp_p
     for stamp in ("a", "a", "b"):
         environments.environment(tmp_path / "venv", "python", stamp, lambda python, stamp=stamp: made.append(stamp))
     assert made == ["a", "b"]
+
+
+def test_on_record_every_cell_passes_and_the_oldest_releases_are_those_of_today():
+    table = records.read("matrix")
+    cells = [(row.python.rpartition(".")[0], row.which) for row in table.itertuples()]
+    assert sorted(cells) == sorted(itertools.product(matrix.PYTHONS, matrix.WHICH))
+    assert (table["failed"] == 0).all() and (table["passed"] > 1200).all()
+    bounds = dict(line.split("==") for line in matrix.oldest(matrix.requirements()))
+    for text in table.loc[table["which"] == "oldest", "inputs"]:
+        libraries = json.loads(text)["libraries"]
+        assert all(Version(libraries[name]) == Version(bound) for name, bound in bounds.items())
