@@ -50,7 +50,8 @@ def run(client, code) -> tuple[str, str]:
         elif message["msg_type"] == "error":
             errors.append(content["ename"])
 
-    client.execute_interactive(code, output_hook=hook, timeout=600)
+    # With stop_on_error, an old kernel may pass over what is asked next, as if it had been queued already.
+    client.execute_interactive(code, output_hook=hook, stop_on_error=False, timeout=600)
     return "".join(printed), "".join(errors)
 
 
