@@ -154,6 +154,8 @@ def test_the_readme_quotes_the_benchmark(table):
         assert f"{row.figure:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" in readme, row.method
     for row in table[table["unit"] == "relative error"].itertuples():
         assert any(form.format(row.figure).replace("e-0", "e-") in readme for form in ("{:.3f}", "{:.4f}", "{:.1e}"))
+    for row in table[table["case"] == "mini, 832,641 parameters: conjugate gradients, time a product"].itertuples():
+        assert f"{row.figure:.0f} ms" in readme, row.library
     for row in table[table["unit"].str.startswith("times as long", na=False)].itertuples():
         rounded = (
             f"{row.figure:.2f}" if row.figure < 1 else f"{row.figure:.1f}" if row.figure < 10 else f"{row.figure:.0f}"
