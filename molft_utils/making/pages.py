@@ -78,6 +78,7 @@ def client(notebook: nbformat.NotebookNode, bar: tqdm) -> "NotebookClient":
         notebook,
         timeout=3600,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],  # new kernels warn that they talk over this machine's own TCP
         resources={"metadata": {"path": str(NOTEBOOKS_FOLDER)}},
         on_cell_executed=lambda **_: bar.update(),
     )

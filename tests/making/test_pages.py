@@ -87,10 +87,11 @@ def test_only_a_refresh_draws_into_the_committed_figures(profile, refresh, folde
 
 
 @pytest.mark.parametrize(("refresh", "folder"), [(False, "runs/figures"), (True, "figures")])
-def test_a_notebook_is_told_where_its_figures_go(refresh, folder, tmp_path, monkeypatch):
+def test_a_notebook_is_told_where_its_figures_go(refresh, folder, tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("MOLFT_FIGURES", raising=False)
     monkeypatch.setattr(pages, "NOTEBOOKS_FOLDER", tmp_path)
     cell = nbformat.v4.new_code_cell("import os; print(os.environ['MOLFT_FIGURES'])")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "01_x.ipynb")
     notebook = execute(tmp_path / "01_x.ipynb", "class", refresh)
     assert notebook.cells[0].outputs[0].text.strip() == str(ROOT / folder)
+    assert "WARNING" not in capfd.readouterr().err  # the kernel's own

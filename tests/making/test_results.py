@@ -70,6 +70,12 @@ def test_readme_quotes_the_record(table):
         assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in readme, variant
 
 
+def test_readme_says_how_long_the_record_took():
+    hours = {table: records.read(table)["seconds"].sum() / 3600 for table in (*results.MAKERS, "method_labels")}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{sum(hours.values()):.0f} hours of one core, {hours['sweep']:.0f} of them the sweep" in readme
+
+
 @pytest.mark.parametrize(
     "table, name",
     [("table1", "03_mlm"), ("table2", "04_influence"), ("shapley", "05_tsdshapley"), ("grid", "06_peft_grid")],
