@@ -26,7 +26,7 @@ run: $(READY) ## run all notebooks in the class profile: figures in runs/figures
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
 
 test: $(READY) ## the test suite, then the notebooks cell by cell in the smoke profile
-	$(PYTEST)
+	$(PYTEST) --no-loadscope-reorder  # else the files of few, long tests would be the last, on one core
 	rm -rf runs/stages-smoke  # or a second run would find the models of the first, and test nothing
 	MOLFT_PROFILE=smoke MOLFT_FIGURES="$(CURDIR)/runs/figures-smoke" MOLFT_STAGES="$(CURDIR)/runs/stages-smoke" \
 		$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
