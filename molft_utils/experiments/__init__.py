@@ -1,4 +1,4 @@
-"""Experiments that run once and are loaded afterwards: the pipeline of the notebooks, selections, noisy labels, the grid."""
+"""What runs once and is loaded afterwards: the notebooks' pipeline, selections, noisy labels, the grid."""
 
 from . import grid, noisy_labels, pipeline, selection
 from .costs import PeakMemory, optimiser_bytes, saved_bytes, seconds_per_step
