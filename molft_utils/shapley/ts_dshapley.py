@@ -123,18 +123,18 @@ def ts_dshapley(
     n_jobs: int = 1,
     target: float | None = None,
 ) -> Values:
-    """Values from several chains, each with a random subset of its own; a value is the mean over the chains with it.
+    """Values from several chains, each on a random subset; a value is the mean over the chains with that molecule.
 
-    Every molecule is in a chain of each round of n / subset_size chains (a few are in two). Chains run through joblib:
-    ``joblib.parallel_config("dask")`` carries them to a cluster. The values depend on the seed alone and are equal to
-    rounding on any number of workers.
+    A round is n / subset_size chains, rounded up, that together hold every molecule (a few of them twice). Chains run
+    through joblib: ``joblib.parallel_config("dask")`` carries them to a cluster. The values depend on the seed alone
+    and are equal to rounding on any number of workers.
 
     Parameters
     ----------
     X, y, X_val, y_val, alpha, truncation, skip
         As :func:`permutation_values`.
     n_chains
-        The budget; at least a round.
+        The budget; at least one round.
     subset_size
         Molecules in a chain, from 2 to n.
     n_permutations
