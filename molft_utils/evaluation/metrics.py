@@ -84,15 +84,8 @@ def paired_difference(labels: ArrayLike, a: ArrayLike, b: ArrayLike, seed: int =
         Measured values, logD.
     a, b : array [n] or [n_seeds, n]
         Predictions, logD. Each seed has its own RMSE, and these are averaged; run k of a is paired with run k of b.
-    seed
-        Fixes the resamples (one run).
     level
         Coverage of the interval. When k comparisons are read together, give 1 - 0.05 / k (Bonferroni).
-
-    Returns
-    -------
-    Difference
-        Negative where a has the smaller error.
     """
     errors_a, errors_b = _errors_of_runs(labels, a), _errors_of_runs(labels, b)
     if errors_a.shape != errors_b.shape:

@@ -108,11 +108,8 @@ def _predictions(table: str, seeds: Mapping[str, Sequence[int]]) -> tuple[np.nda
 def cells() -> pd.DataFrame:
     """The grid's reported results, one row per cell; selections and methods in the report's order, then the others.
 
-    Returns
-    -------
-    DataFrame
-        ``selection``, ``method``, the mean ``rmse`` over seeds in logD, and its 95 % interval over test molecules and
-        seeds, ``rmse_low`` to ``rmse_high``.
+    ``selection``, ``method``, the mean ``rmse`` over seeds in logD, and its 95 % interval over test molecules and
+    seeds, ``rmse_low`` to ``rmse_high``.
     """
     seeds = load_results("grid").groupby("variant")["seed"].apply(list)
     labels, runs = _predictions("grid", seeds.to_dict())
@@ -128,13 +125,10 @@ def cells() -> pd.DataFrame:
 def sweep() -> pd.DataFrame:
     """The reported sweep of learning rates: one row for each method, number of epochs and rate.
 
-    Returns
-    -------
-    DataFrame
-        ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of
-        ``validation`` and ``test`` RMSE in logD, and ``best``: the smallest of the rates that are level with the lowest
-        validation error, that is within one standard error of it, among those with the most seeds (the one standard
-        error rule; Hastie, Tibshirani and Friedman 2009, section 7.10). The method that trains most comes first.
+    ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of ``validation``
+    and ``test`` RMSE in logD, and ``best``: the smallest of the rates within one standard error of the lowest
+    validation error, among those with the most seeds (the one standard error rule; Hastie, Tibshirani and Friedman
+    2009, section 7.10). The method that trains most comes first.
     """
     table = load_results("sweep").groupby(["name", "epochs", "rate"], sort=False).agg(
         trained=("trained", "first"), seeds=("seed", "size"), validation=("validation_rmse", "mean"),
@@ -146,7 +140,7 @@ def sweep() -> pd.DataFrame:
 
 
 def _best_rate(rates: pd.DataFrame) -> int:
-    """The index of the smallest rate that is level with the best, among those with the most seeds."""
+    """The index of the smallest rate within one standard error of the best, among those with the most seeds."""
     rates = rates[rates["seeds"] == rates["seeds"].max()]
     lowest = rates.loc[rates["validation"].idxmin()]
     error = 0 if pd.isna(lowest["error"]) else lowest["error"]  # one seed has no standard error
@@ -194,16 +188,14 @@ def compare_with_report(table: str, ours: Mapping[str, Scores], column: str | No
     theirs = read_report()[table]["rows"]
     if column is not None:
         theirs = {name: row[column] for name, row in theirs.items()}
-    names = [*ours, *(name for name in theirs if name not in ours)]
+    names = list(dict.fromkeys([*ours, *theirs]))  # each name once: ours first
+    intervals = {name: "[{:.3f}, {:.3f}]".format(*found.interval) for name, found in ours.items()}
     rows = {
-        name: {
-            "report": theirs.get(name, np.nan),
-            "ours": ours[name].rmse if name in ours else np.nan,
-            "95 % interval": "[{:.3f}, {:.3f}]".format(*ours[name].interval) if name in ours else "",
-        }
-        for name in names
+        "report": [theirs.get(name, np.nan) for name in names],
+        "ours": [ours[name].rmse if name in ours else np.nan for name in names],
+        "95 % interval": [intervals.get(name, "") for name in names],
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index="test RMSE / logD")
+    return pd.DataFrame(rows, index=pd.Index(names, name="test RMSE / logD"))
 
 
 # A class's submissions

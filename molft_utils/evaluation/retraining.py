@@ -123,19 +123,10 @@ def data_hashes() -> dict[str, str]:
 
 
 def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
-    """Grade scores by the retrained models of a bank.
+    """Grade scores by the retrained models of a bank; a DataError names what does not fit the bank.
 
-    Parameters
-    ----------
-    scores : array [n_queries, n_train]
-        Positive where having that training molecule lowers that query's loss, in the bank's order.
-    bank
-        Real retrainings.
-
-    Raises
-    ------
-    DataError
-        If the shape does not fit the bank, or a score is not finite.
+    ``scores`` [n_queries, n_train] are positive where having that training molecule lowers that query's loss, in the
+    bank's order.
     """
     per_query, resampled = _graded(scores, bank, seed)
     return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
@@ -236,13 +227,9 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
 def built_in_scores() -> pd.DataFrame:
     """The built-in scores as reported in ``data/results/lds.csv``, best first: means over seeds of the scored model.
 
-    Of each score the damping is taken that is best on the *validation* molecules.
-
-    Returns
-    -------
-    DataFrame
-        By score: ``damping`` (a share of the largest eigenvalue; 0 where there is none), ``LDS`` on the test molecules,
-        its interval ``low`` to ``high``, ``queries`` (the number of test molecules), and ``LDS on validation``.
+    By score: ``damping`` (a share of the largest eigenvalue; 0 where there is none) that is best on the *validation*
+    molecules, ``LDS`` on the test molecules, its interval ``low`` to ``high``, ``queries`` (the number of test
+    molecules), and ``LDS on validation``.
     """
     columns = {"test": "LDS", "low": "low", "high": "high", "n_queries": "queries", "validation": "LDS on validation"}
     means = load_results("lds").groupby(["score", "damping"])[list(columns)].mean().rename(columns=columns)
@@ -251,7 +238,7 @@ def built_in_scores() -> pd.DataFrame:
 
 
 def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
-    """Grade scores by real retraining, and give them their place on the leaderboard.
+    """Grade scores by real retraining: the rows of :func:`built_in_scores` and this one, best first.
 
     Parameters
     ----------
@@ -260,11 +247,6 @@ def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
         training split, followed by the secondary set. Positive: having it lowers that test molecule's loss.
     name
         The name of the row.
-
-    Returns
-    -------
-    DataFrame
-        The rows of :func:`built_in_scores` and this one, best first.
     """
     found = lds(scores, load_bank())
     print(f"{name}: {found}")

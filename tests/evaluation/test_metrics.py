@@ -43,7 +43,7 @@ def test_the_interval_is_that_of_scipys_percentile_bootstrap():
         ((predictions - LABELS,), rmse, scores(LABELS, predictions).interval),
         ((predictions - LABELS, others - LABELS), gap, paired_difference(LABELS, predictions, others).interval),
     ):
-        expected = scipy.stats.bootstrap(data, statistic, n_resamples=20_000, paired=True, method="percentile")
+        expected = scipy.stats.bootstrap(data, statistic, n_resamples=5_000, paired=True, method="percentile")
         assert found == pytest.approx(tuple(expected.confidence_interval), abs=0.006)
 
 

@@ -65,7 +65,7 @@ def test_area_under_the_curve_with_its_interval():
     assert auroc(marked, marked)[0] == 1.0
     area, low, high = auroc(marked, np.random.default_rng(0).normal(size=100))
     assert low < 0.5 < high and low < area < high
-    with pytest.raises(DataError, match="marked and unmarked"):
+    with pytest.raises(DataError, match="positive and negative"):
         auroc(np.ones(3, bool), np.arange(3))
 
 
