@@ -249,14 +249,14 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _checked(rows: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The three columns of submitted rows, with RMSEs that are numbers; ``source`` names them in an error."""
+    """The three columns of submitted rows, with seeds and RMSEs that are numbers; ``source`` names them in an error."""
     if missing := [column for column in _COLUMNS if column not in rows]:
         raise DataError(f"{source}: {', '.join(missing)} is missing; needed are the columns {', '.join(_COLUMNS)}")
-    rmse = pd.to_numeric(rows["rmse"], errors="coerce")
-    bad = np.flatnonzero(~np.isfinite(rmse))
+    numbers = rows[["seed", "rmse"]].apply(pd.to_numeric, errors="coerce")
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
     if len(bad):
-        raise DataError(f"{source}, row {bad[0] + 2}: the RMSE is no number")
-    return rows[_COLUMNS].assign(rmse=rmse)
+        raise DataError(f"{source}, row {bad[0] + 2}: the seed or the RMSE is no number")
+    return numbers.assign(cell=rows["cell"].astype(str))[_COLUMNS]
 
 
 def paired_gaps(rows: pd.DataFrame, a: str, b: str, column: str = "cell") -> pd.Series:

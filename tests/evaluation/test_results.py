@@ -207,7 +207,8 @@ def test_a_seed_with_one_cell_is_left_out_of_the_gaps():
     "text, message",
     [
         ("cell,seed,error\na,1,0.7\n", r"Di\.csv: rmse is missing; needed are the columns cell, seed, rmse"),
-        ("cell,seed,rmse\na,1,0.7\nb,1,good\n", r"Di\.csv, row 3: the RMSE is no number"),
+        ("cell,seed,rmse\na,1,0.7\nb,1,good\n", r"Di\.csv, row 3: the seed or the RMSE is no number"),
+        ("cell,seed,rmse\na,first,0.7\n", r"Di\.csv, row 2: the seed or the RMSE is no number"),
         ("", r"Di\.csv cannot be read"),
         ("cell,seed,rmse\na,5,0.7\n", r"cell 'a' with seed 5 is in Ana\.csv and in Di\.csv"),
     ],
@@ -222,7 +223,7 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
 def test_wrong_rows_are_not_submitted(tmp_path):
     with pytest.raises(DataError, match="the rows: rmse is missing"):
         submit(rows_of(0).drop(columns="rmse"), tmp_path, "Ana")
-    with pytest.raises(DataError, match="the rows, row 2: the RMSE is no number"):
+    with pytest.raises(DataError, match="the rows, row 2: the seed or the RMSE is no number"):
         submit(rows_of(0, a=np.nan), tmp_path, "Ana")
     with pytest.raises(DataError, match="every student writes one"):
         load_submissions(tmp_path)
