@@ -14,7 +14,7 @@ from sklearn.linear_model import RidgeCV
 
 from molft_utils import DataError, load_model
 from molft_utils.data import canonicalise
-from molft_utils.evaluation import record_sweep
+from molft_utils.evaluation import results
 from molft_utils.files import data_file
 from molft_utils.making.pages import notebooks
 from molft_utils.shapley import permutation_values
@@ -59,7 +59,7 @@ def notebook_names() -> dict:
         np=np, torch=torch, MurckoScaffoldSmiles=MurckoScaffoldSmiles, canonicalise=canonicalise, embed=embed,
         RidgeCV=RidgeCV, permutation_values=permutation_values, frozen=frozen, kernel=kernel, parts=parts,
         both=pd.read_csv(data_file("logp_and_logd.csv")), fit=SimpleNamespace(model=load_model("mini")),
-        x=X, y=Y, x_val=X_VAL, y_val=Y_VAL, sweep=record_sweep(), cfg=SimpleNamespace(split_seed=0),
+        x=X, y=Y, x_val=X_VAL, y_val=Y_VAL, sweep=results.sweep(), cfg=SimpleNamespace(split_seed=0),
         train=pd.DataFrame({"smiles": list("abcd")}), similarities=lambda a, b: np.ones((3, 4)),
         molecules=SimpleNamespace(everything=parts.train),
         evidence=SimpleNamespace(source=source, of_pool=lambda values: values[-6:]),
@@ -204,7 +204,7 @@ def walk(order_of=None, never=False, late=False):
 
 
 def sweep_row(column):
-    rows = record_sweep()
+    rows = results.sweep()
     rows = rows[rows["name"].str.startswith("lora-all") & (rows["epochs"] == 4) & rows["best"]].sort_values(column)
     return [(int(r["name"].split()[-1]), r["rate"], r["trained"]) for _, r in rows.iterrows()]
 

@@ -11,8 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from ...evaluation import records
-from ...evaluation.of_record import record_sweep
+from ...evaluation import results
 from ...shapley import rank_correlation
 from .exercise import Exercise, Missed, require_callable, require_close
 
@@ -158,7 +157,7 @@ def values_for_new_scaffolds(answer: Sequence[float], values: np.ndarray) -> str
 
 def best_rank(answer: Sequence[float]) -> None:
     """06.1: rank, rate and trained parameters of the best LoRA on all layers, four epochs."""
-    sweep = record_sweep()
+    sweep = results.sweep()
     rows = sweep[sweep["name"].str.startswith("lora-all") & (sweep["epochs"] == 4) & sweep["best"]]
     rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int))
     triple = rows[["rank", "rate", "trained"]].to_numpy(dtype=float)
@@ -224,7 +223,7 @@ def plan_of_36(answer: Any) -> str:
     n_models = int((plan["seeds"] * plan["rates"]).sum())
     if n_models > 36:
         raise Missed(f"That is {n_models} models; there are 36.")
-    sd = records.read("grid").groupby("variant")["rmse"].std().median()
+    sd = results.load_results("grid").groupby("variant")["rmse"].std().median()
     reach = 2 * sd * (2 / plan["seeds"]) ** 0.5
     said = ", ".join(f"{s}/{m} {r:.3f}" for s, m, r in zip(plan["selection"], plan["method"], reach, strict=True))
     return f"{n_models} models. With one rate and so many seeds a cell can show a difference of about (logD): {said}."

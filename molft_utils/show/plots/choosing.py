@@ -153,7 +153,7 @@ def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name:
     Parameters
     ----------
     table
-        As :func:`~molft_utils.evaluation.record_selection` gives it.
+        As :func:`~molft_utils.evaluation.summary` gives it.
     kind
         The kind of error.
     rules

@@ -99,7 +99,7 @@ def rate_curves(table: pd.DataFrame, mean_predictor: float, name: str) -> None:
     Parameters
     ----------
     table
-        As :func:`~molft_utils.evaluation.record_sweep` gives it; the best rate of a line has a ring.
+        As :func:`~molft_utils.evaluation.sweep` gives it; the best rate of a line has a ring.
     mean_predictor
         RMSE of predicting the mean, on the validation split.
     """
@@ -132,7 +132,7 @@ def luck(gaps: pd.Series, a: str, b: str, name: str) -> None:
     Parameters
     ----------
     gaps
-        Test RMSE (logD) of a minus that of b, by seed (:func:`~molft_utils.evaluation.gaps`).
+        Test RMSE (logD) of a minus that of b, by seed (:func:`~molft_utils.evaluation.paired_gaps`).
     a, b
         What is compared.
     """

@@ -93,7 +93,7 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
     Parameters
     ----------
     table
-        ``model``, ``labels``, ``mean``, ``low`` and ``high``, as :func:`~molft_utils.evaluation.record_labels` gives
+        ``model``, ``labels``, ``mean``, ``low`` and ``high``, as :func:`~molft_utils.evaluation.summary` gives
         them.
     """
     figure, (axes,) = new_figure(7.2, 4.6)
