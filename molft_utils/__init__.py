@@ -20,7 +20,7 @@ from .evaluation import Scores, beside_report, evaluate, grade, paired_differenc
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
 from .profiles import Settings, settings
-from .show import check, own_version, start, versions
+from .course import check, own_version, start, versions
 from .training import Fit, finetune, predict, pretrain_mlm
 
 __version__ = own_version()

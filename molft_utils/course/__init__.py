@@ -1,5 +1,5 @@
-"""What a person looks at: figures, sliders, and the checks of exercises."""
+"""What a page shows: figures, drawings, sliders, and the checks of exercises."""
 
-from . import boxes, chemistry, diagrams, plots, widgets
+from . import drawings, plots, widgets
 from .exercises import check
 from .opening import own_version, start, versions

@@ -1,54 +1,90 @@
-"""What every figure shares: one look, a file of its own, a text alternative."""
+"""What all figures share: one look, one colour for each thing that is shown, a file, and a text alternative."""
 
 import base64
+import functools
 import io
-import warnings
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
-import seaborn as sns
 from cycler import cycler
 from IPython.display import display
-from matplotlib.axis import Tick
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from ..files import figures_folder, write_atomically
 
-#: Okabe and Ito's palette, which stays apart for every kind of colour vision.
-COLOURS = dict(train="#0072B2", validation="#D55E00", test="#009E73", other="#999999", report="#CC79A7")
+#: The palette of Okabe and Ito, which readers with any kind of colour vision can tell apart.
+BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
+GREEN, BLUE, VERMILLION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 
-#: Six colours of the same palette, for lines of equal standing.
-SIX = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+#: Name -> colour, in every figure of the repository. Names of one line share a colour: they are variants of one idea,
+#: and :func:`styles` draws them with different lines.
+COLOURS = {
+    # splits, and molecules
+    "train": BLUE, "validation": VERMILLION, "test": GREEN, "scaffold": ORANGE,
+    "right label": GREY, "wrong label": VERMILLION, "neutral": BLUE, "ionisable": VERMILLION,
+    # fine-tuning methods
+    "full": BLACK, "bitfit": ORANGE, "lora": SKY, "lora-all": BLUE, "ia3": GREEN,
+    "trained": VERMILLION, "frozen": GREY,
+    # rules of selection, and the scores behind them
+    "keep all": BLACK, "none": BLACK, "clean only": GREY, "random": SKY, "oracle": GREEN,
+    "TS-DShapley": BLUE, "ts-dshapley": BLUE, "KNN-Shapley": BLUE, "Banzhaf": BLUE, "Beta(1, 16)": BLUE,
+    "influence": PURPLE, "Gauss-Newton": PURPLE, "Hessian": PURPLE, "gradient product": PURPLE,
+    "self-influence": PURPLE, "loss": ORANGE,
+    "leave-one-out residual": VERMILLION, "out-of-fold residual": VERMILLION, "ridge leave-one-out": VERMILLION,
+    "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
+    # models
+    "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
+    # whose result it is, and everything else
+    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,
+}  # fmt: skip
 
-#: Pixels from the left to the right that a projector shows well.
+#: Pixels from left to right that a projector shows well.
 PROJECTOR = 1400
 
-#: The look that every figure shares: seaborn's "notebook" and "ticks", and our own colours and spines.
+#: The look of all figures, on top of matplotlib's defaults.
 LOOK = {
-    **sns.plotting_context("notebook"),
-    **sns.axes_style("ticks"),
-    "font.family": "sans-serif",
-    "axes.prop_cycle": cycler(color=list(COLOURS.values())),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    "font.size": 12,
     "axes.titlesize": "medium",
     "axes.titlelocation": "left",
-    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 11,
     "legend.frameon": False,
+    "figure.constrained_layout.use": True,
 }
 
 
 @contextmanager
 def look() -> Iterator[None]:
     """Draw in the shared look (a context, or a decorator); afterwards the reader's own settings are as they were."""
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.style.context(["default", LOOK]):
         yield
+
+
+def colour_of(name: str) -> str:
+    """The colour of a name or of a variant: that of "lora-all" for "lora-all, r = 4"; grey for an unknown name."""
+    return COLOURS.get(name) or COLOURS.get(re.split(r", | without ", name)[0], GREY)
+
+
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of each curve; curves of one colour differ in their lines."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(names):
+        n_alike = sum(style["color"] == colour_of(name) for style in found.values())
+        line, marker = ("-", "--", ":", "-.")[n_alike % 4], "os^DvPX*p"[len(found) % 9]
+        found[name] = {"color": colour_of(name), "ls": line, "marker": marker}
+    return found
 
 
 @look()
@@ -59,50 +95,49 @@ def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tup
 
 
 @look()
-def show(figure: Figure, name: str, alt: str) -> None:
-    """Write ``<name>.png`` into the folder of figures and show the figure with its text alternative.
-
-    Warns
-    -----
-    UserWarning
-        If a text reaches over the edge.
-    """
+def show(figure: Figure, name: str, alt: str = "") -> None:
+    """Show a figure with its text alternative, by default titles, axes and last values; save it as ``<name>.png``."""
     buffer, width = io.BytesIO(), figure.get_figwidth()
     figure.savefig(buffer, format="png", dpi=max(110, PROJECTOR / width))
-    if cut := texts_over_the_edge(figure):
-        warnings.warn(f"{name}: cut off at the edge: {', '.join(cut)}", UserWarning, stacklevel=3)
-    show_png(buffer.getvalue(), name, alt, round(100 * width))
+    show_png(buffer.getvalue(), name, alt or described(figure), round(100 * width))
 
 
-def texts_over_the_edge(figure: Figure) -> list[str]:
-    """The texts of a figure that are not wholly on it; ticks lie at their axes, and are left out."""
-    FigureCanvasAgg(figure).draw()
-    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
-    ticks = {id(text) for axis in axes for tick in axis.findobj(Tick) for text in (tick.label1, tick.label2)}
-    edge, cut = figure.bbox, []
-    for text in figure.findobj(Text):
-        if text.get_text().strip() and text.get_visible() and id(text) not in ticks:
-            box = text.get_window_extent()
-            if box.width and (min(box.x0, box.y0) < -1 or box.x1 > edge.x1 + 1 or box.y1 > edge.y1 + 1):
-                cut.append(text.get_text())
-    return cut
+def described(figure: Figure) -> str:
+    """Panel by panel: the title, what is drawn against what, and the last value of each labelled line."""
+    panels = []
+    for axes in figure.axes:
+        lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        lines = {label: getattr(line, "lines", [line])[0] for label, line in lines.items()}  # of error bars the line
+        ends = [f"{k} {line.get_ydata()[-1]:.3g}" for k, line in lines.items() if hasattr(line, "get_ydata")]
+        title = axes.get_title(loc="left") or axes.get_title()
+        text = f"{title}: {axes.get_ylabel() or figure.axes[0].get_ylabel()} against {axes.get_xlabel()}"
+        panels.append(text + (f"; last values: {', '.join(ends)}" if ends else ""))
+    return ". ".join(panels) + "."
 
 
 def show_png(png: bytes, name: str, alt: str, width: int | None = None) -> None:
-    """Write and show a finished picture, on a page so many pixels wide."""
-    write_atomically(figures_folder() / f"{name}.png", png)
+    """Show a picture, so many pixels wide, and write it into the folder of figures where that is possible."""
+    try:
+        write_atomically(figures_folder() / f"{name}.png", png)
+    except OSError as error:
+        _say_not_kept(figures_folder(), error.strerror or str(error))
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt} | ({"width": width} if width else {})})
 
 
+@functools.cache
+def _say_not_kept(folder: Path, reason: str) -> None:
+    """Once per folder: a read-only checkout must not stop a lesson."""
+    print(f"Figures are shown but not saved: {folder} ({reason}). Set MOLFT_FIGURES to a folder that can be written.")
+
+
 def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
     """Draw molecules in a grid, a legend under each."""
-    rows = -(-len(smiles) // per_row)
     width = PROJECTOR // per_row
     height = round(0.87 * width)
-    drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * rows, width, height)
+    n_rows = -(-len(smiles) // per_row)
+    drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    molecules = [Chem.MolFromSmiles(s) for s in smiles]
-    drawer.DrawMolecules(molecules, legends=list(legends))
+    drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
     drawer.FinishDrawing()
     show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

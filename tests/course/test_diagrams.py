@@ -7,7 +7,7 @@ import torch
 
 from molft_utils import load_model
 from molft_utils.molformer import attention_weights
-from molft_utils.show import chemistry, diagrams, plots, widgets
+from molft_utils.course import chemistry, diagrams, plots, widgets
 from molft_utils.training import attention
 
 ORDERS = np.array([[0, 1], [1, 0]])
@@ -19,7 +19,7 @@ def drawn(tmp_path, monkeypatch, capsys):
     """What was shown: text alternatives of figures, and what was printed."""
     monkeypatch.setenv("MOLFT_FIGURES", str(tmp_path))
     shown = []
-    monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **rest: shown.append(data["text/plain"]))
+    monkeypatch.setattr("molft_utils.course.figure.display", lambda data, **rest: shown.append(data["text/plain"]))
     monkeypatch.setattr(widgets, "display", shown.append)
     return shown
 

@@ -18,8 +18,8 @@ from molft_utils.evaluation import record_sweep
 from molft_utils.files import data_file
 from molft_utils.making.pages import notebooks
 from molft_utils.shapley import permutation_values
-from molft_utils.show import check
-from molft_utils.show.exercises import checking, choosing
+from molft_utils.course import check
+from molft_utils.course.exercises import checking, choosing
 from molft_utils.training import embed
 
 ALL = checking.EXERCISES

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils.show import boxes, plots
-from molft_utils.show.figure import new_figure, show
+from molft_utils.course import boxes, plots
+from molft_utils.course.figure import new_figure, show
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_figures_go_where_the_environment_says_at_the_time(tmp_path, monkeypatch
 
 def test_a_picture_carries_its_text_alternative(folder, monkeypatch):
     displayed = []
-    monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **more: displayed.append((data, more)))
+    monkeypatch.setattr("molft_utils.course.figure.display", lambda data, **more: displayed.append((data, more)))
     DRAWN["molecules"]()
     ((data, more),) = displayed
     assert data["text/plain"] == "Ethanol." and more["metadata"]["image/png"]["alt"] == "Ethanol."
@@ -116,7 +116,7 @@ ALTS = {
 @pytest.mark.parametrize("name", ALTS)
 def test_the_alternative_text_says_what_the_picture_shows(folder, monkeypatch, name):
     said = []
-    monkeypatch.setattr("molft_utils.show.figure.display", lambda data, **rest: said.append(data["text/plain"]))
+    monkeypatch.setattr("molft_utils.course.figure.display", lambda data, **rest: said.append(data["text/plain"]))
     DRAWN[name]()
     assert all(text in said[0] for text in ALTS[name]), said
 

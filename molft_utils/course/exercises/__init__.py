@@ -1,6 +1,4 @@
-"""Eighteen exercises, three a notebook: ``check("04.2", answer)`` says whether an answer is right, and hints if not.
+"""Eighteen exercises, three per notebook: ``check("04.2", answer)`` says if an answer is right, and gives hints."""
 
-What is expected stands in this folder, and the solutions in the notebooks are folded away.
-"""
-
+from . import notebooks_1_to_3, notebooks_4_to_6
 from .checking import check
