@@ -19,8 +19,8 @@ from rdkit.Chem.Draw import rdMolDraw2D
 
 from ..files import figures_folder, write_atomically
 
-#: The palette of Okabe and Ito, which readers with any kind of colour vision can tell apart.
-BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
+#: Okabe and Ito's palette, which readers with any colour vision can tell apart; the grey is darker, away from purple.
+BLACK, GREY, ORANGE, SKY = "#000000", "#666666", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILLION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 
 #: Name -> colour, in every figure of the repository. Names of one line share a colour: they are variants of one idea,

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import ArrayLike
 
 from ..evaluation import Difference, mean_gap
@@ -142,6 +142,8 @@ def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
         axes.loglog(history["n_products"], history["residual"], "o-", label=label)
     axes.axhline(1, color=COLOURS["other"], lw=1)
     _note(axes, "no better than s = 0", 1, 1, ha="right")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set(xlabel="products (one batch each)", ylabel="relative residual", title="Has it converged?")
     axes.legend()
     show(figure, name)
@@ -163,18 +165,14 @@ def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> N
 def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
     """RMSE of the source model against ``n_removed`` molecules: ``lowest`` first, ``random``, or ``highest`` first."""
     figure, (axes,) = new_figure()
-    labels = {"lowest": "lowest values first", "random": "in random order", "highest": "highest values first"}
-    for (column, label), style in zip(labels.items(), ("-", ":", "--"), strict=True):
-        axes.plot(curve["n_removed"], curve[column], style, lw=2, label=label)
+    orders = {"lowest": ("lowest values first", "TS-DShapley", "-"), "random": ("in random order", "random", ":")}
+    orders["highest"] = ("highest values first", "other", "--")
+    for column, (label, colour, line) in orders.items():
+        axes.plot(curve["n_removed"], curve[column], line, lw=2, label=label, color=COLOURS[colour])
     axes.axvline(optimum, color="black", lw=1)
-    axes.annotate(f" best: {optimum}", (optimum, 1), xycoords=("data", "axes fraction"), va="top", size=9)
-    lowest, top = curve["lowest"].min(), curve[["lowest", "random"]].to_numpy().max()
-    last = curve.iloc[-1]
-    axes.annotate(
-        f"highest first ends at {last['highest']:.2f}", (1, 0.82), xycoords="axes fraction", ha="right", size=9
-    )
-    axes.set(ylim=(None, top + 0.4 * (top - lowest) + 0.01), ylabel="RMSE / standard deviations")
-    axes.set(xlabel="molecules removed", title="The source model, as molecules are removed")
+    axes.annotate(f" best: {optimum}", (optimum, 0.05), xycoords=("data", "axes fraction"), size=9)
+    axes.set(xlabel="molecules removed", ylabel="RMSE / standard deviations", ylim=(0, None))
+    axes.set_title("The source model, as molecules are removed")
     figure.legend(loc="outside lower center", ncols=3)
     show(figure, name)
 
@@ -272,35 +270,28 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
 
 @look()
 def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) -> None:
-    """What a method costs: time relative to full fine-tuning, ours and the report's; test RMSE; trained parameters.
+    """What a method costs: time relative to full fine-tuning, ours and the report's, and test RMSE (logD).
 
-    ``cells`` has one row per ``method``: ``rmse``, ``rmse_low``, ``rmse_high``, ``trained``. ``time`` is ours and
-    ``minutes`` the report's, by method, each in any unit.
+    ``cells`` has one row per ``method``: ``rmse``, ``rmse_low``, ``rmse_high``. ``time`` is ours and ``minutes`` the
+    report's, by method, each in any unit.
     """
     cells = cells.set_index("method")
     time, theirs = time / time["full"], minutes / minutes["full"]
-    figure, (left, middle, right) = new_figure(12.8, 3.4, columns=3)
-    places, colours = np.arange(len(cells)), [colour_of(method) for method in cells.index]
+    figure, (left, right) = new_figure(10.0, 3.4, columns=2)
+    places = np.arange(len(cells))
     left.bar(places - 0.2, time[cells.index], 0.4, color=COLOURS["ours"], label="ours")
     left.bar(places + 0.2, theirs.reindex(cells.index), 0.4, color=COLOURS["report"], label="report")
     left.set(ylabel="time / time of full fine-tuning", title="Time")
     left.set_ylim(0, 1.25 * max(time.max(), theirs.max()))  # space for the legend
     left.legend(loc="upper left", ncols=2)
-    reach = [cells["rmse"] - cells["rmse_low"], cells["rmse_high"] - cells["rmse"]]
-    middle.bar(places, cells["rmse"], 0.6, yerr=reach, capsize=3, color=colours, ecolor=COLOURS["other"])
-    middle.set(ylabel="test RMSE / logD", title="Error")
-    right.scatter(places, cells["trained"], c=colours)  # no bars: a log scale has no zero to start from
-    right.set(ylabel="parameters (log scale)", title="Trained parameters", yscale="log", ylim=(1e3, 3e6))
-    right.margins(x=0.2)
-    for place, count in zip(places, cells["trained"], strict=True):
-        right.annotate(f"{count:,}", (place, count), xytext=(0, 7), textcoords="offset points", ha="center", size=10)
-    for axes in (left, middle, right):
+    for place, (method, cell) in enumerate(cells.iterrows()):
+        reach = [[cell["rmse"] - cell["rmse_low"]], [cell["rmse_high"] - cell["rmse"]]]
+        right.errorbar(place, cell["rmse"], yerr=reach, fmt="o", capsize=3, color=colour_of(str(method)))
+    right.set(ylabel="test RMSE / logD", title="Error", ylim=(0, None))
+    for axes in (left, right):
         axes.set_xticks(places, list(cells.index))
-    said = "; ".join(
-        f"{method}: time {time[method]:.2f}, RMSE {cell['rmse']:.2f}, {cell['trained']:,} trained"
-        for method, cell in cells.iterrows()
-    )
-    show(figure, name, f"Cost by method, time relative to full fine-tuning. {said}.")
+    rows = "; ".join(f"{method}: time {time[method]:.2f}, RMSE {rmse:.2f}" for method, rmse in cells["rmse"].items())
+    show(figure, name, f"Cost by method, time relative to full fine-tuning. {rows}.")
 
 
 @look()

@@ -16,11 +16,12 @@ from ..evaluation import auroc
 from ..molformer import load_tokenizer
 from ..training import fill_mask
 from . import plots
+from .figure import BLUE, GREEN, PURPLE, SKY
 
 
 def _interactive(control: ipywidgets.Widget, describe: Callable[[Any], None]) -> None:
     """Show a control, and below it what ``describe`` prints for its value."""
-    display(ipywidgets.interactive(describe, value=control))
+    display(ipywidgets.interactive(lambda value: describe(value), value=control))
 
 
 @plots.look()
@@ -45,11 +46,13 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
 
 
 @plots.look()
-def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: Sequence[str], name: str) -> None:
+def permutation_slider(
+    paths: np.ndarray, orders: np.ndarray, players: Sequence[str], name: str, wrong: int = -1
+) -> None:
     """Step through the permutations of a small game: a slider, and the values so far as a picture.
 
     ``paths`` [n, m + 1] are the utilities along each permutation, starting with that of the empty set; ``orders``
-    [n, m] the players in the order of joining. The last player is the one with the wrong label.
+    [n, m] the players in the order of joining; ``wrong`` is the player with the wrong label.
     """
     marginals = np.zeros(orders.shape)
     np.put_along_axis(marginals, orders, np.diff(paths, axis=1), axis=1)
@@ -62,9 +65,10 @@ def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: Sequence[
 
     _interactive(_slider("permutation", 1, len(orders)), describe)
     figure, (axes,) = plots.new_figure()
-    for player, line, style in zip(players, so_far.T, plots.styles(players).values(), strict=True):
-        axes.plot(range(1, len(orders) + 1), line, ls=style["ls"], lw=2, label=player)
-    axes.lines[-1].set(color=plots.COLOURS["wrong label"], ls="-")
+    axes.set_prop_cycle(color=[BLUE, SKY, GREEN, PURPLE], ls=["--", "-.", ":", "--"])
+    for player, line in zip(players, so_far.T, strict=True):
+        axes.plot(range(1, len(orders) + 1), line, lw=2, label=player)
+    axes.lines[wrong].set(color=plots.COLOURS["wrong label"], ls="-")
     axes.set(xlabel="number of permutations", ylabel="mean contribution", title="Values, as permutations are added")
     figure.legend(loc="outside right upper")
     plots.show(figure, name)
