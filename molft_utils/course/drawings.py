@@ -172,7 +172,7 @@ def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], n
 
 @look()
 def staircase(
-    paths: Sequence[np.ndarray], orders: Sequence[Sequence[int]], players: Sequence[str], marked: int, name: str
+    paths: Sequence[np.ndarray], orders: Sequence[Sequence[int]], players: Sequence[str], wrong: int, name: str
 ) -> None:
     """The utility as players join, one panel per permutation; the steps of one player are highlighted.
 
@@ -184,16 +184,16 @@ def staircase(
     for panel, path, order in zip(axes, paths, orders, strict=True):
         panel.step(range(len(path) + 1), [*path, path[-1]], where="post", color=COLOURS["other"])
         for k, player in enumerate(order):
-            colour = COLOURS["wrong label" if player == marked else "train"]
+            colour = COLOURS["wrong label" if player == wrong else "train"]
             _arrow(panel, (k + 1, path[k]), (k + 1, path[k + 1]), colour)
-            if player == marked:
+            if player == wrong:
                 steps.append(path[k + 1] - path[k])
                 panel.annotate(f" {steps[-1]:+.2f}", (k + 1, (path[k] + path[k + 1]) / 2), color=colour)
         panel.set_xticks(range(len(path)), ["nobody", *(f"+ {players[p]}" for p in order)], rotation=30, ha="right")
         panel.set(ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
-    axes[0].set(ylabel="utility U", title=f"What {players[marked]} adds")
+    axes[0].set(ylabel="utility U", title=f"What {players[wrong]} adds")
     added = ", ".join(f"{step:+.2f}" for step in steps)
-    show(figure, name, f"Utility as players join, in {len(orders)} permutations; {players[marked]} adds {added}.")
+    show(figure, name, f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {added}.")
 
 
 @look()

@@ -163,7 +163,7 @@ def masking(answer: Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch
 @exercise(
     "03.3", "a dictionary: name of a property -> R² on the validation molecules",
     "R² of a ridge regression on embed(encoder, smiles).",
-    "Take logD first; DESCRIPTORS in molft_utils.data has other properties.", is_open=True,
+    "Take logD first; rdkit.Chem.Descriptors computes other properties, for instance MolLogP.", is_open=True,
 )  # fmt: skip
 def frozen_knowledge(answer: Mapping[str, float]) -> str:
     """What frozen vectors know: property -> R²."""
