@@ -4,6 +4,7 @@ The functions that the notebooks use most can be imported from here, the others 
 one idea.
 """
 
+from .course import check, own_version, start, versions
 from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
 from .errors import (
     BatchTooLargeError,
@@ -20,7 +21,6 @@ from .evaluation import Scores, beside_report, evaluate, grade, paired_differenc
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
 from .profiles import Settings, settings
-from .course import check, own_version, start, versions
 from .training import Fit, finetune, predict, pretrain_mlm
 
 __version__ = own_version()
