@@ -1,4 +1,4 @@
-"""How a notebook opens: the profile, what it means, and on what it runs."""
+"""The first lines of a notebook: its profile, what the profile means, and what it runs on."""
 
 import os
 import platform
@@ -6,17 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from ..profiles import MEANING, Settings, settings
+from ..settings import MEANING, Settings, settings
 
 
 def start(profile: str) -> Settings:
-    """Settings of a profile, with what it means on the screen; a ``MOLFT_PROFILE`` that is set comes first.
-
-    Raises
-    ------
-    SettingsError
-        For an unknown profile.
-    """
+    """Settings of a profile, unless ``MOLFT_PROFILE`` names another; prints versions, and what the profile means."""
     cfg = settings(os.environ.get("MOLFT_PROFILE") or profile)
     print(versions(cfg))
     print(f"{cfg.profile}: {MEANING[cfg.profile]}")

@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..figure import COLOURS, SIX, look, show
+from molft_utils.course.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, look, show
 
 #: Library -> colour; ours is dark.
 _LIBRARIES = {
-    "molft": COLOURS["train"], "kronfluence": SIX[5], "traker": SIX[1], "pydvl": SIX[3], "dattri": SIX[2],
-    "transformers": SIX[0], "scikit-learn": COLOURS["other"], "torch": COLOURS["other"],
+    "molft": BLUE, "kronfluence": VERMILLION, "traker": ORANGE, "pydvl": PURPLE, "dattri": GREEN, "transformers": SKY,
+    "scikit-learn": GREY, "torch": GREY,
 }  # fmt: skip
 
 
@@ -67,7 +67,9 @@ def _whose_error(row: Any) -> str:
 def _growth(axes: Axes, rows: pd.DataFrame) -> None:
     times = rows[rows["case"].str.startswith("time: ")]
     slopes = rows[rows["case"].str.startswith("slope: ")].set_index("case")["figure"]
-    for (case, own), marker, colour in zip(times.groupby("case", sort=False), "os^D", SIX[2:], strict=False):
+    for (case, own), marker, colour in zip(
+        times.groupby("case", sort=False), "os^D", (GREEN, PURPLE, BLUE, VERMILLION), strict=False
+    ):
         what = case.removeprefix("time: ")
         sizes = own["method"].str.split().str[0].astype(int)
         label = f"{what.removesuffix(', by molecules')}: slope {slopes[f'slope: {what}']:.2f}"
