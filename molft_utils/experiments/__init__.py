@@ -2,6 +2,5 @@
 
 from . import doubtful, grid, pipeline, rules, selection
 from .cost import PeakMemory, optimiser_bytes, saved_bytes, seconds_a_step
-from .descriptions import described
 from .grading import graded
 from .stages import Kind, commit, in_folder, inputs_of, run_stage

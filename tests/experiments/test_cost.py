@@ -36,7 +36,7 @@ def test_no_method_draws_omega_while_its_steps_are_timed(monkeypatch):
     seen, original = [], torch.nn.Module.train
 
     def watch(module, mode=True):
-        seen.extend(m.redraw[True] for m in module.modules() if mode and isinstance(m, FeatureMap))
+        seen.extend(m.redraw_in_training for m in module.modules() if mode and isinstance(m, FeatureMap))
         return original(module, mode)
 
     monkeypatch.setattr(
