@@ -71,6 +71,7 @@ def randomised(smiles: str, seed: int) -> str:
     return Chem.MolToRandomSmilesVect(Chem.MolFromSmiles(smiles), 1, randomSeed=seed + 1)[0]
 
 
+@lru_cache(maxsize=50_000)
 def scaffold(smiles: str) -> str:
     """Bemis-Murcko scaffold as SMILES without stereochemistry; the molecule's own key where there is no ring."""
     core = MurckoScaffold.GetScaffoldForMol(Chem.MolFromSmiles(flat_key(smiles)))

@@ -11,9 +11,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel
 
-from ..data import randomised, token_ids
+from ..data import canonicalise, randomised
 from ..errors import DataError
-from ..molformer import PAD, tokenise
+from ..molformer import PAD, tokenise, unknown_parts
 
 
 class RandomisedSmiles(Dataset):
@@ -22,7 +22,7 @@ class RandomisedSmiles(Dataset):
     def __init__(self, table: pd.DataFrame, max_tokens: int, share: float = 0.0):
         self.smiles = list(table["smiles"])
         self.labels = [float(y) for y in table["label"]]
-        self.ids = token_ids(self.smiles, canonical=False, max_tokens=max_tokens)
+        self.ids = tokenise(self.smiles, max_tokens)
         self.share, self.max_tokens = share, max_tokens
 
     def __len__(self) -> int:
@@ -92,7 +92,14 @@ def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> l
     DataError
         If a SMILES cannot be read, or holds what the tokeniser does not know and would leave out.
     """
-    return token_ids(smiles, model.config.canonical_smiles, model.config.max_tokens)
+    if isinstance(smiles, str):
+        raise DataError(f"{smiles[:50]!r} is one text, not a list of SMILES; put it in a list")
+    rewrite = canonicalise if model.config.canonical_smiles else str
+    texts = [rewrite(s) for s in smiles]
+    for text, unknown in zip(texts, unknown_parts(texts), strict=True):
+        if unknown:
+            raise DataError(f"the tokeniser does not know {unknown[0]!r} in {text[:200]!r}; take the molecule out")
+    return tokenise(texts, model.config.max_tokens)
 
 
 def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
