@@ -117,7 +117,7 @@ def molecule_loss(model: PreTrainedModel) -> Loss:
     """
     if any(module.training for module in model.modules()):
         raise DataError("the model is in train mode: its dropout is on; call model.eval() first")
-    if any(module.redraw[False] for module in model.modules() if isinstance(module, FeatureMap)):
+    if any(module.redraw_in_evaluation for module in model.modules() if isinstance(module, FeatureMap)):
         raise DataError("the model redraws Omega at every forward; load it with deterministic_eval=True")
     std = model.config.label_std
 
