@@ -152,7 +152,7 @@ def lissa(
         total += h
         if t in ends:
             s = total / (t - start) / scale
-            # Summed from the start the recursion telescopes: the mean of v - (H_B + damping I) s is
+            # Summed from the start the recursion telescopes: v - (H_B + damping I) s, averaged over these steps, is
             drift = (h - h_start) / (t - start)
             rows.append((t, float(drift.norm() / v.norm())))
             start, h_start, total = t, h, torch.zeros_like(v)

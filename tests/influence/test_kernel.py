@@ -5,8 +5,8 @@ import pytest
 import torch
 from ridge_problem import TABLE
 
-from molft_utils import DataError, influence
-from molft_utils.influence import Kernel, conjugate_gradient, gradient, influence_kernel, scores
+from molft_utils import DataError, influence, settings
+from molft_utils.influence import Kernel, influence_kernel, influence_scores
 from molft_utils.training import molecule_batches
 
 DAMPING = 0.3
@@ -101,14 +101,12 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
 def test_the_kernel_agrees_with_the_solvers(mini):
     model, train, target, _ = mini
     kernel = influence_kernel(model, train, target, parameters="head")
-    loss, head = influence.molecule_loss(model), influence.trained_parameters(model, "head")
-    (batches, rows), (queries, _) = (molecule_batches(model, table, 64) for table in (train, target))
-    v = gradient(loss, head, queries)
-    solved = conjugate_gradient(loss, head, batches, v, damping=0.05, depth=100, relative=True)
-    exact = kernel.scores(solved.damping).mean(axis=0)[rows]
-    found = scores(loss, head, batches, solved.direction).numpy()
-    assert solved.damping / 0.05 == pytest.approx(kernel.largest_eigenvalue, rel=0.2)
-    assert np.allclose(found, exact, atol=0.02 * np.abs(exact).max())
+    one_batch = dict(influence_damping=0.05, influence_depth=500, influence_batch_size=len(train))
+    found = influence_scores(model, train, target, train, settings("class", **one_batch), parameters="head")
+    assert found.direction.residual < 1e-3
+    exact = kernel.scores(found.direction.damping).mean(axis=0)
+    assert found.direction.damping / 0.05 == pytest.approx(kernel.largest_eigenvalue, rel=0.2)
+    assert np.allclose(found.scores, exact, atol=0.02 * np.abs(exact).max())
 
 
 def test_a_sketch_keeps_the_products_roughly(mini):

@@ -122,19 +122,6 @@ def test_padding_and_batch_size_do_not_change_scores(mini):
         assert (other - found[0]).norm() < 1e-5 * found[0].norm()
 
 
-def test_lissa_and_conjugate_gradients_agree_on_the_head(mini):
-    model, train, target, candidates = mini
-    cfg = settings("class", influence_damping=0.1, influence_depth=1000)
-    found = influence_scores(model, train, target, candidates, cfg, parameters="head")
-    loss, head = influence.molecule_loss(model), influence.trained_parameters(model, "head")
-    batches, v = molecule_batches(model, train, 64)[0], gradient(loss, head, molecule_batches(model, target, 64)[0])
-    reference = conjugate_gradient(loss, head, batches, v, damping=0.1, relative=True)
-    assert reference.residual < 1e-3
-    for name, part in found.direction.direction.items():
-        other = reference.direction[f"classifier.{name}"]
-        assert (part - other).norm() < 0.05 * other.norm()
-
-
 def test_result_tells_what_it_is(mini):
     model, train, target, candidates = mini
     cfg = settings("smoke")
