@@ -13,22 +13,20 @@ candidates come first.
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp
 from transformers import PreTrainedModel
 
 from ..errors import DataError, DivergenceError
 from ..molformer import FeatureMap
 from ..profiles import Settings
-from ..training import embed, molecule_batches, naming_batch
-from .curvature import Loss, Params, gradient
-from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
+from ..training import embed, molecule_batches
+from .lissa import InverseHVP, Loss, Params, aligned, checked_losses, gradient, lissa
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,27 +59,24 @@ class InfluenceResult:
         leak = " - A LEAK: the test labels chose the training data" if self.target == "test" else ""
         return (
             f"{len(self.table)} candidates scored for the {self.target} loss{leak}; {int((self.scores > 0).sum())} "
-            f"helpful; residual about {self.direction.residual:.2f} after {self.direction.n_products} products; "
+            f"helpful; residual {self.direction.residual:.2f} after {self.direction.n_products} products; "
             f"{self.seconds:.0f} s"
         )
 
 
 def scores(loss: Loss, params: Params, batches: Sequence, direction: Params) -> Tensor:
-    """Score direction . g_z of every molecule z of the batches, in their order; positive means helpful.
+    """Score direction . g_z of every molecule z of the batches [n], in their order; positive means helpful.
 
     The scores of a batch are the derivative of its vector of losses along ``direction``: one forward-mode pass
     (Jacobian-vector product) instead of a backward pass for each molecule.
-
-    Raises
-    ------
-    DivergenceError
-        If a score is not finite.
     """
     params = {name: p.detach() for name, p in params.items()}
-    # A direction from disk lies on the CPU, in alphabetical order.
-    direction = {name: direction[name].to(p) for name, p in params.items()}
+    direction, parts = aligned(direction, params), []
     with torch.no_grad():
-        parts = [torch.func.jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[1] for batch in batches]
+        for i, batch in enumerate(batches):
+            losses, slopes = jvp(lambda p, b=batch: loss(p, b), (params,), (direction,))[:2]
+            checked_losses(losses, i)
+            parts.append(slopes)
     values = torch.cat(parts)
     if not values.isfinite().all():
         raise DivergenceError(f"{int((~values.isfinite()).sum())} scores are not finite; raise the damping")
@@ -89,13 +84,7 @@ def scores(loss: Loss, params: Params, batches: Sequence, direction: Params) -> 
 
 
 def trained_parameters(model: nn.Module, which: str = "all") -> Params:
-    """Return the parameters that train, by name: all of them, or the head's alone.
-
-    Raises
-    ------
-    DataError
-        If ``which`` is neither "all" nor "head", or none of these parameters trains.
-    """
+    """The parameters that train, by name: "all" of them, or those of the "head"."""
     if which not in ("all", "head"):
         raise DataError(f"parameters is {which!r}; choose 'all' or 'head'")
     params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -109,11 +98,7 @@ def trained_parameters(model: nn.Module, which: str = "all") -> Params:
 def molecule_loss(model: PreTrainedModel) -> Loss:
     """Squared error of each molecule as a function of the parameters, in standardised units as the training loss.
 
-    Raises
-    ------
-    DataError
-        If the same input may give another output next time: the model, or a part of it, is in train mode, or redraws
-        Omega.
+    A model that may give another output next time is refused: it, or a part of it, is in train mode, or redraws Omega.
     """
     if any(module.training for module in model.modules()):
         raise DataError("the model is in train mode: its dropout is on; call model.eval() first")
@@ -130,16 +115,10 @@ def molecule_loss(model: PreTrainedModel) -> Loss:
 
 
 def influence_scores(
-    model: PreTrainedModel,
-    train: pd.DataFrame,
-    target: pd.DataFrame,
-    candidates: pd.DataFrame,
-    settings: Settings,
-    parameters: str = "all",
-    target_name: str = "validation",
-    pooled: Sequence[np.ndarray] | None = None,
+    model: PreTrainedModel, train: pd.DataFrame, target: pd.DataFrame, candidates: pd.DataFrame, settings: Settings,
+    parameters: str = "all", target_name: str = "validation", pooled: Sequence[np.ndarray] | None = None,
     solved: InverseHVP | None = None,
-) -> InfluenceResult:
+) -> InfluenceResult:  # fmt: skip
     """Score candidate molecules: by how much would adding each lower the loss on the target table?
 
     Parameters
@@ -151,14 +130,11 @@ def influence_scores(
     target
         The validation split. The report takes the test split; then say so by ``target_name="test"``, and the result
         is labelled as the leak that it is.
-    candidates
-        The molecules to score.
     settings
-        The group ``influence`` (curvature, damping, depth, batch size, solver) and the seed of ``training`` are read.
+        ``influence_curvature``, ``influence_damping`` (as a share of the largest eigenvalue), ``influence_depth``,
+        ``influence_batch_size`` and ``seed`` are read.
     parameters : {"all", "head"}
         All parameters that train, or the regression head alone (in seconds: its input is computed once).
-    target_name
-        The name of the target's split, for the result.
     pooled
         For the head: the pooled vectors (:func:`~molft_utils.training.embed`) of train, target and candidates, where
         they are known already.
@@ -169,90 +145,60 @@ def influence_scores(
     -----
     Peak memory: eight vectors of the size of the parameters, and one batch's activations; with the Hessian its
     second-order graph (about three times the activations of a training step).
-
-    Raises
-    ------
-    DataError
-        If the model is in train mode or redraws Omega, or a table is empty.
-    BatchTooLargeError
-        If a batch does not fit into memory.
-    DivergenceError
-        If the solver diverges.
     """
-    with naming_batch("influence_batch_size", settings.influence.batch_size):
-        return _scored(model, (train, target, candidates), settings, parameters, target_name, pooled, solved)
-
-
-def _scored(
-    model: PreTrainedModel,
-    tables: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
-    settings: Settings,
-    parameters: str,
-    target_name: str,
-    pooled: Sequence[np.ndarray] | None,
-    solved: InverseHVP | None,
-) -> InfluenceResult:
-    """As :func:`influence_scores`; ``tables`` are those of training, target and candidates."""
     began = time.perf_counter()
-    loss, params, batches, rows = _problem(model, tables, settings.influence.batch_size, parameters, pooled)
-    train_batches, target_batches, candidate_batches = batches
-    v = gradient(loss, params, target_batches)
-    solution = _solve(loss, params, train_batches, v, settings) if solved is None else solved
-    with torch.no_grad():
-        losses = torch.cat([loss(params, batch) for batch in candidate_batches])
-    columns = {
-        "score": scores(loss, params, candidate_batches, solution.direction),
-        "dot_product": scores(loss, params, candidate_batches, v),
-        "loss": losses,
-    }
-    order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
-    columns = {name: values[order].cpu() for name, values in columns.items()}
-    # On the CPU before float64: an Apple GPU has none.
-    table = tables[2].assign(**{name: values.double().numpy() for name, values in columns.items()})
-    return InfluenceResult(
-        columns["score"],
-        solution,
-        table.sort_values("score", ascending=False),
-        target_name,
-        time.perf_counter() - began,
-    )
-
-
-def _problem(
-    model: PreTrainedModel,
-    tables: Sequence[pd.DataFrame],
-    batch_size: int,
-    parameters: str,
-    pooled: Sequence[np.ndarray] | None,
-) -> tuple[Loss, Params, list[list[dict]], list[int]]:
-    """Loss, parameters and batches of each table, and the row numbers of the last table in its batches' order."""
+    tables = train, target, candidates
+    for name, table in zip(("train", "target", "candidates"), tables, strict=True):
+        require_labels(table, name)
     loss, params = molecule_loss(model), trained_parameters(model, parameters)
-    pairs = [molecule_batches(model, table, batch_size) for table in tables]
-    batches = [found for found, _ in pairs]
+    pairs = [molecule_batches(model, table, settings.influence_batch_size) for table in tables]
+    train_batches, target_batches, candidate_batches = (batches for batches, _ in pairs)
     if parameters == "head":
         pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
         loss, params = _head_problem(model, params)
-        batches = [_pooled_batches(*pair, vectors) for pair, vectors in zip(pairs, pooled, strict=True)]
-    return loss, params, batches, pairs[-1][1]
+        train_batches, target_batches, candidate_batches = (
+            _pooled_batches(*pair, vectors) for pair, vectors in zip(pairs, pooled, strict=True)
+        )
+
+    v = gradient(loss, params, target_batches)
+    if solved is None:
+        plan = dict(damping=settings.influence_damping, depth=settings.influence_depth, seed=settings.seed)
+        curvature = settings.influence_curvature
+        solved = lissa(loss, params, train_batches, v, **plan, curvature=curvature, relative=True)
+    with torch.no_grad():
+        losses = torch.cat([loss(params, batch) for batch in candidate_batches])
+    columns = {
+        "score": scores(loss, params, candidate_batches, solved.direction),
+        "dot_product": scores(loss, params, candidate_batches, v),
+        "loss": losses,
+    }
+    order = torch.tensor(pairs[-1][1]).argsort().to(losses.device)  # from the order of the batches back to the table's
+    columns = {name: values[order].cpu() for name, values in columns.items()}
+    # On the CPU before float64: an Apple GPU has none.
+    table = candidates.assign(**{name: values.double().numpy() for name, values in columns.items()})
+    best_first = table.sort_values("score", ascending=False)
+    return InfluenceResult(columns["score"], solved, best_first, target_name, time.perf_counter() - began)
 
 
-def _solve(loss: Loss, params: Params, batches: Sequence, v: Params, settings: Settings) -> InverseHVP:
-    plan = settings.influence
-    options: dict[str, Any] = dict(damping=plan.damping, depth=plan.depth, curvature=plan.curvature, relative=True)
-    if plan.solver == "cg":
-        return conjugate_gradient(loss, params, batches, v, **options)
-    return lissa(loss, params, batches, v, **options, seed=settings.training.seed)
+def require_labels(table: pd.DataFrame, name: str) -> None:
+    """Raise a DataError that names the first row whose label is no finite number."""
+    labels = pd.to_numeric(table["label"], errors="coerce").to_numpy(dtype=float)
+    bad = np.flatnonzero(~np.isfinite(labels))
+    if len(bad):
+        row = table.iloc[bad[0]]
+        raise DataError(
+            f"{name}: row {row.name} ({row['smiles']}) has the label {row['label']}, no finite number; correct it or "
+            f"drop the row ({len(bad)} such in all)"
+        )
 
 
 def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:
     """The loss as a function of the head alone, on batches of pooled vectors."""
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    std, mean = model.config.label_std, model.config.label_mean
+    head, std, mean = base.get_submodule("classifier"), model.config.label_std, model.config.label_mean
 
-    def loss(head: Params, batch: dict[str, Tensor]) -> Tensor:
-        predictions = (
-            functional_call(base.get_submodule("classifier"), head, (batch["pooled"],)).squeeze(-1) * std + mean
-        )
+    def loss(params: Params, batch: dict[str, Tensor]) -> Tensor:
+        predictions = functional_call(head, params, (batch["pooled"],)).squeeze(-1) * std + mean
         return ((predictions - batch["labels"]) / std) ** 2
 
     # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".

@@ -3,23 +3,16 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from ridge_problem import squared_error
+from ridge_problem import TABLE, squared_error
 from scipy.stats import spearmanr
 from torch.func import functional_call
 
 from molft_utils import DataError, DivergenceError, influence, load_model, settings
 from molft_utils.influence import conjugate_gradient, gradient, influence_scores, scores
-from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
 from molft_utils.training import molecule_batches
-
-TABLE = pd.DataFrame(
-    {"smiles": ["CCO", "c1ccccc1N", "CC(=O)O", "CCCCCCCC", "C1CCNCC1C(=O)OCC"], "label": [0, 1, -1, 4, 1.5]}
-)
-
 
 # Signs: adding and leaving out, really done
 
@@ -122,34 +115,25 @@ def test_padding_and_batch_size_do_not_change_scores(mini):
     loss, params = influence.molecule_loss(model), influence.trained_parameters(model)
     direction = gradient(loss, params, molecule_batches(model, target, 64)[0])
     found = []
-    for size in (1, 7, 60):
+    for size in (1, 7, 30):
         batches, rows = molecule_batches(model, candidates, size)
         found.append(scores(loss, params, batches, direction)[torch.tensor(rows).argsort()])
     for other in found[1:]:
         assert (other - found[0]).norm() < 1e-5 * found[0].norm()
 
 
-def test_lissa_and_conjugate_gradients_agree_on_the_head(mini):
-    model, train, target, candidates = mini
-    cfg = settings("class", influence_damping=0.1, influence_depth=1000)
-    first = influence_scores(model, train, target, candidates, cfg, parameters="head")
-    reference = influence_scores(
-        model, train, target, candidates, cfg.replace(influence_solver="cg"), parameters="head"
-    )
-    assert reference.direction.residual < 1e-3
-    assert spearmanr(first.scores, reference.scores)[0] > 0.95
-
-
 def test_result_tells_what_it_is(mini):
     model, train, target, candidates = mini
-    cfg = settings("smoke", influence_depth=4, influence_batch_size=16)
+    cfg = settings("smoke")
     before = {name: p.clone() for name, p in model.named_parameters()}
-    honest = influence_scores(model, train, target, candidates, cfg)
-    leaky = influence_scores(model, train, target, candidates, cfg, parameters="head", target_name="test")
+    tables = train.head(48), target, candidates
+    honest = influence_scores(model, *tables, cfg)
+    leaky = influence_scores(model, *tables, cfg, parameters="head", target_name="test")
+    assert honest.direction.residual < 0.5  # ten products are few, and yet a solution
     assert "LEAK" in str(leaky) and "LEAK" not in str(honest)
     assert honest.table["score"].is_monotonic_decreasing
     assert np.allclose(honest.table["score"].loc[candidates.index], honest.scores)
-    assert set(honest.direction.direction) == set(before) and not model.training
+    assert set(honest.direction.direction) == set(before) and not any(module.training for module in model.modules())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
@@ -164,8 +148,11 @@ def test_only_what_trains_is_scored_in_a_lora_model(mini):
     assert params and all("lora_" in name or "classifier." in name for name in params)
     assert set(influence.trained_parameters(model, "head")) < set(params)
     cfg = settings("smoke", influence_depth=4, influence_batch_size=16)
-    found = {which: influence_scores(model, train, target, candidates, cfg, which) for which in ("all", "head")}
-    assert found["all"].scores.isfinite().all()
+    tables = train.head(64), target, candidates
+    found = {which: influence_scores(model, *tables, cfg, which) for which in ("all", "head")}
+    # A share of the largest eigenvalue is a damping that LoRA need not change.
+    assert found["all"].scores.isfinite().all() and found["all"].scores.abs().max() > 0
+    assert found["all"].direction.damping > 0 and found["all"].direction.residual < 1
     # The head's part of the gradient product is the same, whichever way it is computed.
     loss = influence.molecule_loss(model)
     head = influence.trained_parameters(model, "head")
@@ -175,53 +162,16 @@ def test_only_what_trains_is_scored_in_a_lora_model(mini):
     assert np.allclose(found["head"].table["dot_product"].loc[candidates.index], slow, rtol=1e-3, atol=1e-5)
 
 
-def test_numbers_go_to_the_cpu_before_they_become_float64(mini, monkeypatch):
-    model, *tables = mini
-    pooled = [np.zeros((len(table), 128)) for table in tables]
-    cpu, double, on_cpu = torch.Tensor.cpu, torch.Tensor.double, []
-
-    def noted_cpu(tensor):
-        on_cpu.append(cpu(tensor))
-        return on_cpu[-1]
-
-    def checked_double(tensor):
-        assert any(tensor is other for other in on_cpu), "float64 before the CPU: an Apple GPU has none"
-        return double(tensor)
-
-    monkeypatch.setattr(torch.Tensor, "cpu", noted_cpu)
-    monkeypatch.setattr(torch.Tensor, "double", checked_double)
-    result = influence_scores(model, *tables, settings("smoke", influence_depth=4), "head", pooled=pooled)
-    assert result.table["score"].dtype == np.float64 and len(on_cpu) >= 3
-
-
-@pytest.mark.parametrize("parameters", ["all", "head"])
-def test_the_model_keeps_its_mode(mini, parameters):
-    model, train, target, candidates = mini
-    cfg = settings("smoke", influence_depth=4, influence_batch_size=16)
-    tables = train.head(32), target, candidates
-    modes = [module.training for module in model.modules()]
-    influence_scores(model, *tables, cfg, parameters)
-    assert [module.training for module in model.modules()] == modes
-    model.train()
-    try:
-        with pytest.raises(DataError, match="train mode"):
-            influence_scores(model, *tables, cfg, parameters)
-        assert model.training
-        model.eval()
-        model.classifier.train()  # a part of the model: neither passed over nor set right in silence
-        with pytest.raises(DataError, match="train mode"):
-            influence_scores(model, *tables, cfg, parameters)
-        assert model.classifier.training
-    finally:
-        model.eval()
-
-
 def test_train_mode_and_a_redrawn_omega_are_refused(tiny):
-    with pytest.raises(DataError, match="train mode"):
-        influence.molecule_loss(tiny.train())
-    redrawing = load_model("mini", deterministic_eval=False)
+    tables = dict.fromkeys(("train", "target", "candidates"), TABLE)
+    for part in (tiny, tiny.classifier):  # a part of the model: neither passed over nor set right in silence
+        tiny.eval()
+        part.train()
+        with pytest.raises(DataError, match="train mode"):
+            influence_scores(tiny, **tables, settings=settings("smoke"))
+        assert part.training
     with pytest.raises(DataError, match="deterministic_eval"):
-        influence.molecule_loss(redrawing)
+        influence.molecule_loss(load_model("mini", deterministic_eval=False))
 
 
 def test_empty_tables_and_unknown_parameters_are_refused(tiny):
@@ -235,23 +185,17 @@ def test_empty_tables_and_unknown_parameters_are_refused(tiny):
         influence.trained_parameters(tiny)
 
 
-@pytest.mark.parametrize("kind", ["lora", "published size"])
-def test_the_profile_s_damping_does_for_models_of_any_size(mini, kind):
-    """A share of the largest eigenvalue is a number that LoRA and the published size need not change."""
-    _, train, target, candidates = mini
-    if kind == "lora":
-        options = LoraConfig(
-            r=4, target_modules=["query", "value"], modules_to_save=["classifier"], init_lora_weights=False
-        )
-        model = get_peft_model(load_model("mini"), options).eval()
-    else:
-        torch.manual_seed(0)
-        model = MolformerForSequenceClassification(MolformerConfig(num_labels=1, deterministic_eval=True)).eval()
-        assert sum(p.numel() for p in model.parameters()) > 40e6
-        shortest = train.iloc[train["smiles"].str.len().argsort(kind="stable")]  # so large a model takes its time
-        train, target, candidates = shortest[:8], shortest[8:12], shortest[12:14]
-    cfg = settings("class", influence_depth=8, influence_batch_size=4)
-    found = influence_scores(model, train.head(64), target, candidates, cfg)
-    assert found.scores.isfinite().all() and found.scores.abs().max() > 0
-    assert found.direction.damping > 0 and found.direction.n_overhead <= 10
-    assert found.direction.residual < 1
+@pytest.mark.parametrize("which", ["train", "target", "candidates"])
+@pytest.mark.parametrize("value", [math.nan, None, -math.inf])
+def test_a_label_that_is_no_finite_number_is_named_by_its_table_and_row(tiny, which, value):
+    tables = dict.fromkeys(("train", "target", "candidates"), TABLE)
+    tables[which] = TABLE.assign(label=[0, 1, -1, value, 1.5])
+    with pytest.raises(DataError, match=rf"{which}: row 3 \(CCCCCCCC\) has the label"):
+        influence_scores(tiny, **tables, settings=settings("smoke"))
+
+
+def test_a_run_that_does_not_converge_gives_no_scores(tiny):
+    plan = dict(influence_curvature="hessian", influence_damping=1e-3, influence_depth=100)
+    tables = dict.fromkeys(("train", "target", "candidates"), TABLE)
+    with pytest.raises(DivergenceError, match="raise the damping"):
+        influence_scores(tiny, **tables, settings=settings("class", **plan))
