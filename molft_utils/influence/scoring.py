@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from ..errors import DataError, DivergenceError
 from ..molformer import FeatureMap
 from ..profiles import Settings
-from ..training import embed, molecule_batches, naming_batch
+from ..training import embed, molecule_batches
 from .curvature import Loss, Params, gradient
 from .inverse_hvp import InverseHVP, conjugate_gradient, lissa
 
@@ -174,13 +174,10 @@ def influence_scores(
     ------
     DataError
         If the model is in train mode or redraws Omega, or a table is empty.
-    BatchTooLargeError
-        If a batch does not fit into memory.
     DivergenceError
         If the solver diverges.
     """
-    with naming_batch("influence_batch_size", settings.influence.batch_size):
-        return _scored(model, (train, target, candidates), settings, parameters, target_name, pooled, solved)
+    return _scored(model, (train, target, candidates), settings, parameters, target_name, pooled, solved)
 
 
 def _scored(
