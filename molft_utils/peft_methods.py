@@ -33,8 +33,8 @@ HEAD = "classifier"
 #: Files of a saved adapter, besides the configuration and peft's own.
 BITFIT, BASE = "bitfit.safetensors", "base.safetensors"
 
-#: What peft's save_pretrained writes lacks Omega and the labels' mean and standard deviation: from_pretrained would give
-#: another model without a word. This type of task makes it refuse, and its message says what to do.
+#: What peft's save_pretrained writes lacks Omega and the labels' mean and standard deviation, and its from_pretrained
+#: would give another model without a word. This type of task makes it refuse, with a message that says what to do.
 NOT_ALONE = f"none; write an adapter with {__name__}.save_adapter, and read it with load_adapter"
 
 

@@ -140,8 +140,8 @@ def test_a_saved_adapter_comes_back_with_its_omega_and_the_labels_unit(adapted):
 
 @pytest.mark.parametrize("adapted", PEFT, indirect=True)
 def test_an_adapter_without_its_omega_and_the_labels_unit_is_refused(adapted, tmp_path):
-    model, folder = adapted
-    for model in (model, load_adapter(load_model("mini"), folder)):
+    fitted, folder = adapted
+    for model in (fitted, load_adapter(load_model("mini"), folder)):
         model.save_pretrained(tmp_path)  # peft's own
         with pytest.raises(ValueError, match="save_adapter"):
             PeftModel.from_pretrained(load_model("mini"), tmp_path)
