@@ -114,19 +114,9 @@ def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np
 
 
 def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: int) -> tuple[list[dict], list[int]]:
-    """Batches of molecules of similar lengths, and the table's row number of each molecule in their order.
+    """Batches of molecules of similar lengths, and the table's row number, from 0, of each molecule in their order.
 
-    Parameters
-    ----------
-    table
-        ``smiles`` and ``label``, n rows.
-
-    Returns
-    -------
-    batches
-        Each with ``input_ids`` and ``attention_mask`` [B, L] and ``labels`` [B], on the model's device.
-    rows
-        n row numbers, counted from 0.
+    A batch has ``input_ids`` and ``attention_mask`` [B, L] and ``labels`` [B], on the model's device.
     """
     if not len(table):
         raise DataError("the table has no rows to make batches from; give at least one molecule")

@@ -19,12 +19,8 @@ from .batches import length_batches, model_tokens, pad
 def predict(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
     """Predict labels in their own unit (logD), in eval mode and full precision.
 
-    A model remembers in its configuration whether it was trained on canonical SMILES, and how many tokens it sees.
-
-    Parameters
-    ----------
-    model
-        A regression model, plain or wrapped by peft.
+    The regression model, plain or wrapped by peft, remembers in its configuration whether it was trained on canonical
+    SMILES, and how many tokens it sees.
 
     Returns
     -------

@@ -79,21 +79,15 @@ def run_trainer(
     output_dir
         Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder.
 
-    Raises
-    ------
-    StaleRunError
-        If ``output_dir`` holds a run with other settings, data or initial weights.
-    CheckpointError
-        If a checkpoint there holds what is no tensor.
-    DivergenceError
-        If a loss is not finite.
+    Raises StaleRunError for a folder with another run (:func:`resume_point`), CheckpointError for a checkpoint with
+    anything but tensors, and DivergenceError for a loss that is not finite.
     """
     if output_dir is None:
         with tempfile.TemporaryDirectory() as scratch:
             return run_trainer(model, train_set, validation_set, collate, plan, settings, scratch)
-    run = {name: getattr(settings, name) for name in SHARED} | dataclasses.asdict(plan) | plan.made_from
-    del run["made_from"]
-    start = resume_point(Path(output_dir), run | {"start": start_hash(model)})
+    own = {"learning_rate": plan.learning_rate, "batch_size": plan.batch_size, "epochs": plan.epochs}
+    shared = {name: getattr(settings, name) for name in SHARED}
+    start = resume_point(Path(output_dir), {**shared, **own, **plan.made_from, "start": start_hash(model)})
     stops_early = validation_set is not None
     if start and stops_early and (stopped := early_stop(start, settings.patience)):
         plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
@@ -207,11 +201,8 @@ class Progress(TrainerCallback):
 
 
 class BestInThisFolder(TrainerCallback):
-    """Lets a resumed run find its best checkpoint in a folder that was renamed or moved.
-
-    The Trainer remembers the path at which the checkpoint was saved, forgets it if nothing lies there, and would then
-    keep the last epoch instead of the best.
-    """
+    """Lets a resumed run find its best checkpoint in a folder that was renamed. The Trainer keeps the old path, forgets
+    it if nothing lies there, and would then return the last epoch instead of the best."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.best_global_step:
@@ -221,15 +212,8 @@ class BestInThisFolder(TrainerCallback):
 def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
     """The newest whole checkpoint of the same run, if any; the folder is made if it does not exist.
 
-    Parameters
-    ----------
-    run
-        Settings, data and initial weights, as JSON; ``run.json`` in the folder keeps them.
-
-    Raises
-    ------
-    StaleRunError
-        If the folder holds a run of which any of these differ; the message names them.
+    ``run`` has the settings, data and initial weights, as JSON, which ``run.json`` in the folder keeps. If it holds
+    others there, a StaleRunError names what differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"

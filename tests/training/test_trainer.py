@@ -61,10 +61,10 @@ def test_a_half_written_checkpoint_is_passed_over(fit, interrupted, cfg, smiles)
 
 
 def test_patience_is_not_renewed_by_an_interruption_and_a_stopped_run_stays_stopped(fit, interrupt, cfg, tmp_path):
-    stuck = cfg.replace(learning_rate=1e-9, epochs=9, patience=2)
+    stuck = cfg.replace(learning_rate=1e-9, epochs=9, patience=3)
     whole = fit(stuck)
-    assert len(whole.history) == 3
-    for epoch in (2, None):
+    assert len(whole.history) == 4
+    for epoch in (3, None):
         interrupt(lambda: fit(stuck, tmp_path / "run"), epoch=epoch)
     pd.testing.assert_frame_equal(fit(stuck, tmp_path / "run").history, whole.history)
 
