@@ -19,7 +19,6 @@ import json
 import os
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +31,7 @@ from ..data import DESCRIPTORS, flat_key, load_logp
 from ..experiments import described
 from ..files import MINI_FOLDER, ROOT, naming_unwritable, write_atomically, write_checksums
 from ..molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
-from ..training import Checksums, OneDevice, alone_in, mlm_collator, resolved_precision, resume_point
+from ..training import OneDevice, mlm_collator, resolved_precision, resume_point
 from . import make_data
 from .corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
 
@@ -123,16 +122,13 @@ def pretrain_on(molecules: Corpus, args: argparse.Namespace) -> None:
         args=_training_arguments(args, n_batches=len(batches)),
         train_dataset=batches,
         data_collator=collator(args.masked_share),
-        callbacks=[TimeBudget(60 * args.minutes), Checksums()],
+        callbacks=[TimeBudget(60 * args.minutes)],
     )
     no_input = ("minutes", "run_folder", "output", "save_steps")
     stamp = {name: str(value) for name, value in vars(args).items() if name not in no_input}
     if trainer.is_world_process_zero():
         print(f"{len(molecules.readings):,} molecules read, {molecules.n_tokens:,} tokens, {len(names)} descriptors")
-    with (
-        naming_unwritable(args.run_folder),
-        alone_in(args.run_folder) if trainer.is_world_process_zero() else nullcontext(),
-    ):
+    with naming_unwritable(args.run_folder):
         start = resume_point(args.run_folder, stamp)
         with quiet_transformers():
             trainer.train(resume_from_checkpoint=start)
