@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from .errors import CheckpointError, MolftError, SettingsError
 from .molformer import FeatureMap, MolformerConfig
-from .profiles import EVERY_METHOD, Settings
+from .settings import EVERY_METHOD, Settings
 
 HEAD = "classifier"
 

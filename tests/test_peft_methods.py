@@ -18,7 +18,7 @@ from molft_utils.peft_methods import (
     save_adapter,
     trainable,
 )
-from molft_utils.profiles import EVERY_METHOD
+from molft_utils.settings import EVERY_METHOD
 from molft_utils.training.trainer import Progress
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]

@@ -17,7 +17,7 @@ from transformers import (
 
 from ..errors import DataError
 from ..molformer import MAX_TOKENS, load_tokenizer
-from ..profiles import Settings
+from ..settings import Settings
 from .batches import cut_ids, length_batches
 from .inference import evaluating
 from .trainer import Fit, Plan, run_trainer

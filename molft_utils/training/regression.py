@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..data import table_hash
 from ..errors import DataError
-from ..profiles import Settings
+from ..settings import Settings
 from .batches import RandomisedSmiles, pad
 from .trainer import Fit, Plan, run_trainer
 

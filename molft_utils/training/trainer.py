@@ -24,7 +24,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..errors import CheckpointError, DivergenceError, StaleRunError
 from ..files import write_atomically
 from ..molformer import load_tokenizer, quiet_transformers
-from ..profiles import Settings
+from ..settings import Settings
 from .batches import LengthBatches
 
 #: Settings that both kinds of training read.

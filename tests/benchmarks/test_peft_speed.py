@@ -2,7 +2,7 @@
 
 from molft_utils import load_lipophilicity, settings, split
 from molft_utils.experiments import seconds_a_step
-from molft_utils.profiles import METHODS
+from molft_utils.settings import METHODS
 
 
 def test_parameter_efficient_steps_take_at_most_85_per_cent():

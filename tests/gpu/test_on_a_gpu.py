@@ -14,7 +14,7 @@ from molft_utils.experiments import PeakMemory, grid
 from molft_utils.influence import influence_kernel, influence_scores
 from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
 from molft_utils.peft_methods import apply_method
-from molft_utils.profiles import EVERY_METHOD
+from molft_utils.settings import EVERY_METHOD
 
 CUDA = pytest.mark.gpu
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
