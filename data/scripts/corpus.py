@@ -6,11 +6,13 @@ A *reading* is one visit to a molecule; a corpus of many tokens reads a molecule
 import dataclasses
 
 import numpy as np
+import sources
+import tables
 import torch
 
-from ..data import canonicalise, flat_key, randomised
-from ..molformer import MAX_TOKENS, load_tokenizer, tokenise
-from . import make_data, sources
+from molft_utils.data import canonicalise, flat_key
+from molft_utils.molformer import MAX_TOKENS, load_tokenizer
+
 
 #: Fixes which molecules the first checkpoint left out.
 FIRST_SEED = 7
@@ -36,21 +38,11 @@ class Corpus:
 def draw_corpus(
     n_tokens: int, chembl_share: float, excluded: set[str], seed: int, n_moses: int | None = None
 ) -> Corpus:
-    """Draw a corpus.
+    """Draw a corpus of about ``n_tokens`` tokens.
 
-    Parameters
-    ----------
-    n_tokens
-        Number of tokens in all, approximately.
-    chembl_share
-        Share of the tokens from MoleculeACE, whose molecules are read as often as this needs; the others are from
-        MOSES.
-    excluded
-        Keys of the molecules to leave out.
-    seed
-        Fixes which molecules are drawn.
-    n_moses
-        Number of MOSES molecules, which are read as often as this needs; None takes a new one for each reading.
+    A share of them is from MoleculeACE, whose molecules are read as often as this needs; the others are from MOSES:
+    ``n_moses`` molecules, read repeatedly as well, or a new one for each reading. ``excluded`` are keys of molecules to
+    leave out.
     """
     rng = np.random.default_rng(seed)
     all_chembl = map(canonicalise, sources.moleculeace_smiles())
@@ -69,7 +61,7 @@ def draw_corpus(
 
 def first_secondary_pool() -> list[str]:
     """300 molecules of MoleculeACE that the first checkpoint left out: they were the secondary set when it was made."""
-    known = make_data.lipophilicity_keys()
+    known = tables.lipophilicity_keys()
     pool: dict[str, str] = {}
     for smiles in sources.moleculeace_smiles():
         pool.setdefault(flat_key(smiles), canonicalise(smiles))
@@ -107,26 +99,16 @@ class TokenBatches(torch.utils.data.Dataset):
     tokens_per_batch
         Largest number of tokens in a batch, padding included.
     seed
-        Fixes which molecules of equal length share a batch, and the random SMILES.
+        Fixes which molecules of equal length share a batch.
     targets
         Standardised descriptors [n molecules, d], given with each molecule; None for none.
-    random_share
-        Share of the readings at which a molecule is written as a random SMILES; batches are made by the length of the
-        canonical one.
     """
 
-    def __init__(
-        self,
-        molecules: Corpus,
-        tokens_per_batch: int,
-        seed: int,
-        targets: np.ndarray | None = None,
-        random_share: float = 0.0,
-    ):
-        self.molecules, self.targets, self.seed = molecules, targets, seed
-        rng = np.random.default_rng(seed)
+    def __init__(self, molecules: Corpus, tokens_per_batch: int, seed: int, targets: np.ndarray | None = None):
+        self.molecules, self.targets = molecules, targets
         lengths = np.array([len(ids) for ids in molecules.ids])[molecules.readings]
-        order = np.lexsort((rng.random(len(lengths)), lengths))  # by length, and at random within one length
+        # By length, and at random within one length.
+        order = np.lexsort((np.random.default_rng(seed).random(len(lengths)), lengths))
         # A batch ends before the reading with which it would exceed the budget, padded to the longest.
         self.batches: list[np.ndarray] = []
         start = 0
@@ -134,22 +116,16 @@ class TokenBatches(torch.utils.data.Dataset):
             if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > tokens_per_batch:
                 self.batches.append(order[start:stop])
                 start = stop
-        self.is_random = rng.random(len(lengths)) < random_share
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, i: int) -> list[dict]:
-        return [self._item(reading) for reading in self.batches[i]]
+        return [self._item(molecule) for molecule in self.molecules.readings[self.batches[i]]]
 
-    def _item(self, reading: int) -> dict:
-        molecule = self.molecules.readings[reading]
-        ids = self.molecules.ids[molecule].tolist()
-        if self.is_random[reading]:
-            seed = (self.seed * len(self.is_random) + int(reading)) % 2**31
-            ids = tokenise([randomised(self.molecules.smiles[molecule], seed)], MAX_TOKENS)[0]
+    def _item(self, molecule: int) -> dict:
         target = {} if self.targets is None else {"descriptors": self.targets[molecule]}
-        return {"input_ids": ids, **target}
+        return {"input_ids": self.molecules.ids[molecule].tolist(), **target}
 
 
 def usable(values: np.ndarray, rare: float = 0.001, equal: float = 0.999) -> np.ndarray:

