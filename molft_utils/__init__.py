@@ -6,7 +6,6 @@ one idea.
 
 from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
 from .errors import (
-    BatchTooLargeError,
     CheckpointError,
     DataError,
     DataWarning,
@@ -14,19 +13,17 @@ from .errors import (
     MolftError,
     SettingsError,
     StaleRunError,
-    StorageError,
 )
 from .evaluation import Scores, beside_report, evaluate, grade, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
-from .profiles import Settings, settings
-from .show import check, own_version, start, versions
+from .settings import Settings, settings
+from .course import check, own_version, start, versions
 from .training import Fit, finetune, predict, pretrain_mlm
 
 __version__ = own_version()
 
 __all__ = [
-    "BatchTooLargeError",
     "CheckpointError",
     "DataError",
     "DataWarning",
@@ -38,7 +35,6 @@ __all__ = [
     "SettingsError",
     "Split",
     "StaleRunError",
-    "StorageError",
     "beside_report",
     "check",
     "evaluate",

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..molformer import device, load_model, quiet_transformers
 from ..peft_methods import apply_method, hold_omega, save_adapter
-from ..profiles import Settings
+from ..settings import Settings
 from ..training import molecule_batches
 
 
@@ -47,8 +47,8 @@ class PeakMemory:
                 return
 
 
-def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFrame, repeats: int = 11) -> pd.Series:
-    """Seconds of a training step in full precision by fine-tuning method, all in one run.
+def seconds_per_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFrame, repeats: int = 11) -> pd.Series:
+    """Seconds per training step in full precision, by fine-tuning method, all in one run.
 
     The cases take turns on the same batches of ``table``, so that a slow moment of the machine hits all of them. The
     result is the median over rounds; the first round, which warms up, is left out. No method redraws Omega: full
@@ -59,25 +59,21 @@ def seconds_a_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFram
     cases
         Name -> fine-tuning method and settings.
     table
-        Molecules to train on: ``smiles`` and ``label`` (logD).
+        Molecules to train on: ``smiles`` and ``label``.
     repeats
         Number of rounds, the first included.
-
-    Returns
-    -------
-    Series
-        Name -> seconds per step.
     """
-    prepared: dict[str, tuple[torch.nn.Module, torch.optim.Optimizer]] = {}
-    batches: list[dict] = []
+    models: dict[str, torch.nn.Module] = {}
+    optimizers: dict[str, torch.optim.Optimizer] = {}
     for name, (method, settings) in cases.items():
-        plain = load_model(settings.training.checkpoint, head=settings.regression.head)
+        plain = load_model(settings.checkpoint, head=settings.head)
         plain.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the method's self from mypy
-        batches = batches or molecule_batches(plain, table, settings.regression.batch_size)[0]
         hold_omega(plain)
-        model = apply_method(plain, method, settings).train()
-        prepared[name] = model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
-    rounds = [{name: _seconds(*pair, batches) for name, pair in prepared.items()} for _ in range(repeats)]
+        models[name] = apply_method(plain, method, settings).train()
+        trained = [p for p in models[name].parameters() if p.requires_grad]
+        optimizers[name] = torch.optim.AdamW(trained, fused=True)
+    batches = molecule_batches(plain, table, settings.batch_size)[0]
+    rounds = [{name: _seconds(models[name], optimizers[name], batches) for name in cases} for _ in range(repeats)]
     return pd.DataFrame(rounds[1:]).median() / len(batches)
 
 
@@ -94,17 +90,17 @@ def _seconds(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: 
 
 
 def optimiser_bytes(model: torch.nn.Module) -> int:
-    """Bytes of the gradients and of AdamW's two moments after one step on a molecule of ten atoms; 12 a parameter.
+    """Bytes of the gradients and of AdamW's two moments after one step on a molecule of ten atoms: 12 per parameter.
 
     The step has the learning rate 0 and changes nothing.
     """
-    chosen = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(chosen, lr=0.0, weight_decay=0.0)
-    tokens = torch.full((1, 12), 4, device=chosen[0].device)
-    model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=chosen[0].new_ones(1)).loss.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
+    tokens = torch.full((1, 12), 4, device=trained[0].device)
+    model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=trained[0].new_ones(1)).loss.backward()
     optimizer.step()
     moments = [value for state in optimizer.state.values() for name, value in state.items() if name != "step"]
-    counted = sum(t.nbytes for t in (*moments, *(p.grad for p in chosen if p.grad is not None)))
+    counted = sum(t.nbytes for t in (*moments, *(p.grad for p in trained if p.grad is not None)))
     optimizer.zero_grad()
     return counted
 
