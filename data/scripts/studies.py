@@ -15,26 +15,25 @@ import numpy as np
 import pandas as pd
 import torch
 from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
+from sklearn.model_selection import KFold
 from study import Row, Run, read
 
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
 from molft_utils.experiments import noisy_labels, pipeline, selection
+from molft_utils.experiments.grid import SELECTIONS
 from molft_utils.files import CARRIED, file_hash
 from molft_utils.influence import Kernel, influence_scores
 from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import rank_correlation
+from molft_utils.training import predict
 
 SEEDS = (0, 1, 2, 3, 4)
 
 #: What most tables show of a trained model.
 ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
-
-#: Selections that score the secondary molecules by influence, and those that value all molecules by TS-DShapley.
-SCORED = ("all positive", "top 100", "bottom 100", "top 100 by gradient product")
-VALUED = ("ts-dshapley", "random removal", "highest removed")
 
 RANDOM_MINI = Kind("random-mini", 1)
 
@@ -55,11 +54,9 @@ class Trained:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        kinds = [pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION, pipeline.GRADED]
-        kinds += [selection.INFLUENCE] if self.selection in SCORED else []
-        kinds += [selection.SHAPLEY] if self.selection in VALUED else []
-        kinds += [RANDOM_MINI] if self.start == "random" else []
-        return tuple(kinds)
+        drawn = [RANDOM_MINI] if self.start == "random" else []
+        fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
+        return (fit, pipeline.GRADED, *selection.kinds_of(self.selection), *drawn)
 
     def row(self, cfg: Settings) -> Row:
         if self.start == "random":
@@ -114,12 +111,6 @@ def table1() -> Iterator[Run]:
 
 # -- which molecules to train on, and by which method -----------------------------------------------------------------
 
-LEAK = ", test target"
-TABLE2 = ("train alone", "all", "100 random", "oracle", *SCORED)
-
-#: Selection's name in the grid -> in the other tables.
-GRID = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley", "oracle": "oracle"}
-
 
 def selected(table: str, recipes: dict[str, Trained]) -> Iterator[Run]:
     for seed, variant in product(SEEDS, recipes):
@@ -127,16 +118,19 @@ def selected(table: str, recipes: dict[str, Trained]) -> Iterator[Run]:
 
 
 def table2() -> Iterator[Run]:
-    leaks = {f"{name}{LEAK}": Trained(selection=name, target="test") for name in ("all positive", "top 100")}
-    yield from selected("table2", {name: Trained(selection=name) for name in TABLE2} | leaks)
+    """Lines that add secondary molecules; two of them with the test labels as target, which is a leak."""
+    added = [name for name, line in selection.SELECTIONS.items() if not line.among_all]
+    leaks = {f"{name}, test target": Trained(selection=name, target="test") for name in ("all positive", "top 100")}
+    yield from selected("table2", {name: Trained(selection=name) for name in added} | leaks)
 
 
 def shapley() -> Iterator[Run]:
-    yield from selected("shapley", {name: Trained(selection=name) for name in ("all", *VALUED)})
+    removing = [name for name, line in selection.SELECTIONS.items() if line.among_all]
+    yield from selected("shapley", {name: Trained(selection=name) for name in ("all", *removing)})
 
 
 def grid() -> Iterator[Run]:
-    every = product(GRID.items(), EVERY_METHOD)
+    every = product(SELECTIONS.items(), EVERY_METHOD)
     yield from selected(
         "grid", {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
     )
@@ -211,7 +205,8 @@ def around_best(name: str, epochs: int) -> tuple[float, ...]:
 
 def fair() -> Iterator[Run]:
     """Each method with the rate that the sweep found best on the validation split."""
-    rates = sweep().set_index(["name", "epochs"])["best_rate"]
+    rows = sweep()
+    rates = rows[rows["best"]].set_index(["name", "epochs"])["rate"]
     for seed, epochs, name in product(SEEDS, EPOCHS, SWEPT):
         cfg = swept_settings(name, epochs, float(rates[name, epochs]), seed)
         yield Run("fair", {"variant": f"{name}, {epochs} epochs", "seed": seed}, cfg, Trained(method=SWEPT[name][0]))
@@ -429,9 +424,13 @@ def influence() -> Iterator[Run]:
 CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "trusted only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
 TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
 
-#: Rules that read the model's tangent kernel; and those that read neither this nor its pooled vectors.
+#: Rules that read the model's tangent kernel, its pooled vectors, or neither.
 BY_KERNEL = ("influence", "gradient product", "self-influence", "leave-one-out residual", "loss")
-BY_NEITHER = (ALL, CLEAN, FOLDS, "random", "oracle")
+BY_NEITHER = (ALL, CLEAN, "random", "oracle", FOLDS)
+BY_VECTORS = (
+    "TS-DShapley", UNKNOWN_NUMBER, "KNN-Shapley", "ridge leave-one-out", "ridge out-of-fold", "ridge out-of-bag",
+    "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)",
+)  # fmt: skip
 
 #: Kinds of error with the shares and the seeds that are run, in this order; without errors there is one pool for all.
 POOLS: list[tuple[str, tuple[float, ...], tuple[int, ...]]] = [
@@ -475,18 +474,26 @@ class Dropping:
             return after(cfg, noisy.everything)
         if self.rule == CLEAN:
             return after(cfg.replace(epochs=round(cfg.epochs * len(noisy.everything) / len(noisy.clean))), noisy.clean)
-        inputs, n_dropped = noisy_labels.RuleInputs(cfg, noisy), int(wrong.sum())
+        inputs, n_dropped = noisy.inputs(cfg), int(wrong.sum())
         if self.rule == UNKNOWN_NUMBER:
             values, n_dropped = noisy_labels.values_and_cutoff(inputs)
-        elif self.rule == FOLDS:
-            values = inputs.of_pool(noisy_labels.language_model_out_of_fold(inputs))
         else:
-            values = noisy_labels.pool_values(inputs, self.rule)
-        kept = noisy_labels.kept(values, n_dropped)
+            values = out_of_fold(inputs) if self.rule == FOLDS else selection.rule_values(inputs, self.rule)
+        kept = selection.keep_top(values, len(values) - n_dropped)
         area, low, high = auroc(wrong, -values)
         precision = wrong[~kept].mean() if n_dropped else np.nan
         found = {"auroc": area, "auroc_low": low, "auroc_high": high, "precision": precision, "n_dropped": n_dropped}
         return {**found, **(after(cfg, noisy.with_pool(kept)) if self.rule in TRAINED else {})}
+
+
+def out_of_fold(inputs: selection.RuleInputs, n_folds: int = 5) -> np.ndarray:
+    """Minus the squared error of each candidate by the language model that was trained on the other folds."""
+    everything, cfg = inputs.everything, inputs.settings
+    errors = np.empty(len(everything))
+    for others, fold in KFold(n_folds, shuffle=True, random_state=cfg.split_seed).split(everything):
+        fit = pipeline.after_mlm(cfg, everything.iloc[others].reset_index(drop=True), early_stopping=False)
+        errors[fold] = predict(fit.model, everything["smiles"].iloc[fold]) - everything["label"].iloc[fold]
+    return inputs.of_candidates(-(errors**2))
 
 
 def after(cfg: Settings, train: pd.DataFrame) -> Row:
@@ -500,7 +507,7 @@ def selecting() -> Iterator[Run]:
     for kind, shares, seeds in POOLS:
         for seed, share in product(seeds, shares):
             costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
-            for rule in (ALL, CLEAN, *((*noisy_labels.RULES, UNKNOWN_NUMBER, FOLDS) if share else ())):
+            for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
                 if costly or rule not in COSTLY:
                     key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
                     yield Run("selection", key, settings("class", seed=seed), Dropping(kind, share, rule))
