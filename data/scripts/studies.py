@@ -392,6 +392,7 @@ class Solving:
             "rank_correlation": rank_correlation(solved.scores.numpy(), exact),
             "residual": direction.residual,
             "products": direction.n_products,
+            "overhead": direction.n_overhead,
             "seconds": solved.seconds,
         }
         table = solved.table.sort_index().assign(

@@ -1,21 +1,16 @@
 """Scores direction . g_z of candidates: molft's forward mode, a backward pass for each molecule, and ``vmap(grad)``."""
 
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import psutil
 import torch
+from rows import Row, in_turns, timing_rows, write
 from torch import Tensor
 from torch.func import grad, vmap
 
-from ...data import load_secondary
-from ...experiments import PeakMemory
-from ...influence import Params, gradient, molecule_loss, scores, trained_parameters
-from ...molformer import load_model
-from ...training import molecule_batches
-from .rows import Row
-from .turns import in_turns, timing_rows
+from molft_utils.data import load_secondary
+from molft_utils.influence import Params, gradient, molecule_loss, scores, trained_parameters
+from molft_utils.molformer import load_model
+from molft_utils.training import molecule_batches
 
 BATCH, ROUNDS = 32, 5
 
@@ -23,7 +18,7 @@ BATCH, ROUNDS = 32, 5
 LIBRARIES = {"forward mode": "molft", "a backward pass each": "torch", "vmap(grad)": "torch"}
 
 
-def scorers() -> dict[str, Callable[[], Tensor]]:
+def scorers() -> list[Callable[[], Tensor]]:
     """Each way to score the 300 secondary molecules in a random direction, on the mini checkpoint."""
     model = load_model("mini")
     model.config.canonical_smiles = True
@@ -33,7 +28,8 @@ def scorers() -> dict[str, Callable[[], Tensor]]:
     batches, singles = (molecule_batches(model, table, size)[0] for size in (BATCH, 1))
 
     def loop() -> Tensor:
-        return torch.stack([_dot(gradient(loss, params, [one]), direction) for one in singles])
+        each = (gradient(loss, params, [one]) for one in singles)
+        return torch.stack([torch.stack([(g[name] * direction[name]).sum() for name in g]).sum() for g in each])
 
     def one_loss(p: Params, ids: Tensor, mask: Tensor, label: Tensor) -> Tensor:
         return loss(p, {"input_ids": ids[None], "attention_mask": mask[None], "labels": label[None]})[0]
@@ -44,42 +40,20 @@ def scorers() -> dict[str, Callable[[], Tensor]]:
         parts = [each(params, *batch.values()) for batch in batches]
         return torch.cat([sum(g.flatten(1) @ direction[n].flatten() for n, g in part.items()) for part in parts])
 
-    runs: Sequence[Callable[[], Tensor]] = (lambda: scores(loss, params, batches, direction), loop, vmapped)
-    return dict(zip(LIBRARIES, runs, strict=True))
-
-
-def _dot(a: Params, b: Params) -> Tensor:
-    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
+    return [lambda: scores(loss, params, batches, direction), loop, vmapped]
 
 
 def compare() -> list[Row]:
-    """Time, agreement and memory."""
-    found = scorers()
+    """Time and agreement."""
+    found = dict(zip(LIBRARIES, scorers(), strict=True))
     ours = found["forward mode"]()
     rows = timing_rows("300 scores", in_turns(found, ROUNDS), LIBRARIES, "forward mode")
-    for name, run in list(found.items())[1:]:
-        apart = float((run() - ours).abs().max() / ours.abs().max())
+    for name in list(found)[1:]:
+        apart = float((found[name]() - ours).abs().max() / ours.abs().max())
         note = "largest difference from ours, of the largest score"
         rows.append(Row("300 scores: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
-    for name in found:
-        growth = memory(name)
-        note = "by how much the resident memory rises at most, in a process of its own"
-        rows.append(Row("300 scores: memory", LIBRARIES[name], name, growth, growth, growth, "MB", note))
     return rows
 
 
-def memory(name: str) -> float:
-    """Megabytes that a way to score adds to the peak of a process of its own."""
-    code = f"from {__name__} import growth; print(growth({name!r}))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return float(done.stdout.strip().splitlines()[-1])
-
-
-def growth(name: str) -> float:
-    """As :func:`memory`, in this process."""
-    torch.set_num_threads(1)
-    run = scorers()[name]
-    before = psutil.Process().memory_info().rss / 2**20
-    with PeakMemory(interval=0.002) as peak:
-        run()
-    return peak.megabytes - before
+if __name__ == "__main__":
+    write("scoring", compare())

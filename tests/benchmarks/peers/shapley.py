@@ -9,14 +9,13 @@ import warnings
 import numpy as np
 from pydvl.valuation import MinUpdates, ModelUtility, PermutationSampler, ShapleyValuation, SupervisedScorer
 from pydvl.valuation.dataset import Dataset
+from rows import Row, in_turns, timing_rows, write
 from sklearn.linear_model import Ridge
 
-from ...data import load_lipophilicity, split
-from ...molformer import load_model
-from ...shapley import permutation_values
-from ...training import embed
-from .rows import Row
-from .turns import in_turns, timing_rows
+from molft_utils.data import load_lipophilicity, split
+from molft_utils.molformer import load_model
+from molft_utils.shapley import permutation_values
+from molft_utils.training import embed
 
 MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 0, 3
 
@@ -31,11 +30,10 @@ LIBRARIES = {
 class Game:
     """Pooled vectors of the mini checkpoint and labels, both standardised."""
 
-    def __init__(self, molecules: int = MOLECULES, permutations: int = PERMUTATIONS):
-        self.permutations = permutations
+    def __init__(self) -> None:
         parts, model = split(load_lipophilicity()), load_model("mini")
         model.config.canonical_smiles = True
-        train, validation = parts.train.head(molecules), parts.validation.head(VALIDATION)
+        train, validation = parts.train.head(MOLECULES), parts.validation.head(VALIDATION)
         self.X, self.X_val = (embed(model, table["smiles"]).astype(float) for table in (train, validation))
         self.y, self.y_val = (table["label"].to_numpy() for table in (train, validation))
         mean, std = self.X.mean(axis=0), self.X.std(axis=0) + 1e-9
@@ -51,14 +49,14 @@ class Game:
     def molft(self) -> np.ndarray:
         """By one factorisation a permutation."""
         given = self.X, self.y, self.X_val, self.y_val
-        return permutation_values(*given, alpha=ALPHA, n_permutations=self.permutations, seed=SEED).values
+        return permutation_values(*given, alpha=ALPHA, n_permutations=PERMUTATIONS, seed=SEED).values
 
     def pydvl(self) -> np.ndarray:
         """By pyDVL with scikit-learn's ridge, without truncation or cache."""
         train, validation = (Dataset(X, y) for X, y in ((self.X, self.y), (self.X_val, self.y_val)))
         scorer = SupervisedScorer("neg_mean_squared_error", validation, default=self.empty)
         utility = ModelUtility(Ridge(alpha=ALPHA), scorer, catch_errors=False)
-        stop = MinUpdates(self.permutations)
+        stop = MinUpdates(PERMUTATIONS)
         valuation = ShapleyValuation(utility, PermutationSampler(seed=SEED), stop, progress=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -68,14 +66,14 @@ class Game:
     def refits(self) -> np.ndarray:
         """By a loop over the prefixes."""
         rng, sums = np.random.default_rng(SEED), np.zeros(len(self.y))
-        for _ in range(self.permutations):
+        for _ in range(PERMUTATIONS):
             before = self.empty
             order = rng.permutation(len(self.y))
             for k, molecule in enumerate(order, 1):
                 fit = Ridge(alpha=ALPHA).fit(self.X[order[:k]], self.y[order[:k]])
                 after = -float(np.mean((fit.predict(self.X_val) - self.y_val) ** 2))
                 sums[molecule], before = sums[molecule] + after - before, after
-        return sums / self.permutations
+        return sums / PERMUTATIONS
 
 
 def compare() -> list[Row]:
@@ -92,3 +90,7 @@ def compare() -> list[Row]:
         note = f"largest difference from ours, of the largest value; {contributions} contributions"
         rows.append(Row("Shapley values: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
     return rows
+
+
+if __name__ == "__main__":
+    write("shapley", compare())

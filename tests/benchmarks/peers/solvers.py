@@ -1,33 +1,30 @@
 """Inverse products by LiSSA and by conjugate gradients: the error that is left after an equal number of products.
 
 On the ridge regression of the tests, whose solution is known in closed form, and on the fine-tuned mini checkpoint,
-whose Hessian is solved in double precision. All get the same damping, the same scale and the same batch size. Where
-molft looks at its residual, the products for it are part of the budget.
+whose Hessian is solved in double precision. All get the same damping, the same scale and the same batch size.
 """
 
 import copy
 import runpy
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
+from bank import problem
 from dattri.func.hessian import ihvp_cg, ihvp_lissa
 from dattri.func.utils import flatten_func
 from pydvl.influence.torch.batch_operation import HessianBatchOperation
 from pydvl.influence.torch.operator import CgOperator, HessianOperator, LissaOperator
+from rows import Row, spread, timed, write
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
-from ...files import ROOT
-from ...influence import Params, conjugate_gradient, gradient, lissa
-from ...training import model_tokens, pad
-from .bank import problem
-from .rows import Row
-from .turns import spread
+from molft_utils.files import ROOT
+from molft_utils.influence import Params, conjugate_gradient, gradient, lissa
+from molft_utils.training import model_tokens, pad
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -141,10 +138,10 @@ def _packed(model: Any, table: pd.DataFrame, std: float) -> tuple[Tensor, Tensor
 
 
 def molft_lissa(given: Problem, products: int, seed: int) -> Tensor:
-    """With as many products less as it looks at its residual with: at most half of those of the solution."""
+    """The products for the residual, one on each batch, are part of the budget."""
     solved = lissa(
         given.losses, given.params, given.batches, given.direction(), damping=given.damping, scale=given.scale,
-        depth=products * 2 // 3, seed=seed, curvature="hessian",
+        depth=products - len(given.batches), seed=seed, curvature="hessian",
     )  # fmt: skip
     assert solved.n_products + solved.n_overhead <= products
     return flat(solved.direction)
@@ -213,30 +210,29 @@ SOLVERS: dict[str, dict[str, Callable[[Problem, int, int], Tensor]]] = {
 
 def compare() -> list[Row]:
     """Ridge and mini."""
-    missing = "not on PyPI, so it could not be compared here"
-    rows = [Row("LiSSA", "torch-influence", "LiSSA", np.nan, np.nan, np.nan, "", missing)]
     budgets = {"LiSSA": RIDGE_PRODUCTS, "conjugate gradients": RIDGE_PASSES}
-    rows += solver_rows("ridge, 65 parameters", ridge_problem(), budgets, SEEDS)
+    rows = solver_rows("ridge, 65 parameters", ridge_problem(), budgets, SEEDS)
     budgets = {"LiSSA": MINI_PRODUCTS, "conjugate gradients": MINI_PASSES}
     return rows + solver_rows("mini, 832,641 parameters", mini_problem(), budgets, SEEDS[:3])
 
 
 def solver_rows(name: str, given: Problem, budgets: dict[str, int], seeds: Sequence[int]) -> list[Row]:
-    """Error and CPU time a product of each solver and library; the libraries take turns."""
+    """Error and CPU time per product of each solver and library; the libraries take turns."""
     rows = []
     for solver, libraries in SOLVERS.items():
         budget = budgets[solver]
         products = budget if solver == "LiSSA" else budget * len(given.batches)
         case, note = f"{name}: {solver}", f"median and range of {len(seeds)} seeds; {products} products on a batch"
-        errors: dict[str, list[float]] = {library: [] for library in libraries}
-        seconds: dict[str, list[float]] = {library: [] for library in libraries}
+        runs: dict[str, list[tuple[Tensor, float]]] = {library: [] for library in libraries}
         for seed in seeds:
             for library, solve in libraries.items():
-                began = time.process_time()
-                found = solve(given, budget, seed)
-                seconds[library].append(1000 * (time.process_time() - began) / products)
-                errors[library].append(given.error(found))
-        for library in libraries:
-            rows.append(Row(f"{case}, error", library, solver, *spread(errors[library]), "relative error", note))
-            rows.append(Row(f"{case}, time a product", library, solver, *spread(seconds[library]), "ms", note))
+                runs[library].append(timed(partial(solve, given, budget, seed)))
+        for library, found in runs.items():
+            errors, seconds = [given.error(x) for x, _ in found], [1000 * time / products for _, time in found]
+            rows.append(Row(f"{case}, error", library, solver, *spread(errors), "relative error", note))
+            rows.append(Row(f"{case}, time a product", library, solver, *spread(seconds), "ms", note))
     return rows
+
+
+if __name__ == "__main__":
+    write("solvers", compare())

@@ -11,38 +11,20 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.data import Dataset
+from rows import Row, in_turns, timing_rows, write
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, get_linear_schedule_with_warmup, set_seed
 
-from ...data import Split, canonicalise, load_lipophilicity, split
-from ...evaluation import evaluate
-from ...molformer import load_model, load_tokenizer, quiet_transformers, tokenise
-from ...profiles import Settings, settings
-from ...training import LengthBatches, finetune, pad
-from .rows import Row
-from .turns import in_turns, timing_rows
+from molft_utils.data import Split, load_lipophilicity, split
+from molft_utils.evaluation import evaluate
+from molft_utils.molformer import load_model, load_tokenizer, quiet_transformers
+from molft_utils.settings import Settings, settings
+from molft_utils.training import LengthBatches, finetune, model_tokens, pad
 
 #: Molecules of a timed epoch, and of a fit whose error is measured.
 MOLECULES, FITTED, ROUNDS = 480, 1008, 3
 
 #: What is compared -> library.
 LIBRARIES = {"fit": "molft", "usual recipe": "transformers", "bare loop": "torch"}
-
-
-class Tokens(Dataset):
-    """Molecules as the Trainer reads them."""
-
-    def __init__(self, table: pd.DataFrame):
-        ids = tokenise([canonicalise(s) for s in table["smiles"]])
-        self.rows: list[dict[str, Any]] = [
-            {"input_ids": i, "labels": float(y)} for i, y in zip(ids, table["label"], strict=True)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> dict:
-        return self.rows[i]
 
 
 def fresh(train: pd.DataFrame, redraw: bool = False) -> Any:
@@ -53,35 +35,40 @@ def fresh(train: pd.DataFrame, redraw: bool = False) -> Any:
     return model
 
 
+def as_rows(model: Any, train: pd.DataFrame) -> list[dict[str, Any]]:
+    """Molecules as the Trainer reads them."""
+    ids = model_tokens(model, train["smiles"])
+    return [{"input_ids": i, "labels": float(y)} for i, y in zip(ids, train["label"], strict=True)]
+
+
 def usual_recipe(train: pd.DataFrame, cfg: Settings) -> Any:
     """transformers' Trainer with the collator and the padding of its examples."""
-    set_seed(cfg.training.seed)
-    model, plan = fresh(train, redraw=True), cfg.regression
+    set_seed(cfg.seed)
+    model = fresh(train, redraw=True)
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         arguments = TrainingArguments(
-            folder, num_train_epochs=plan.epochs, learning_rate=plan.learning_rate, disable_tqdm=True,
-            per_device_train_batch_size=plan.batch_size, weight_decay=cfg.training.weight_decay,
-            warmup_steps=cfg.training.warmup, save_strategy="no", report_to=[], use_cpu=True, logging_strategy="no",
+            folder, num_train_epochs=cfg.epochs, learning_rate=cfg.learning_rate, disable_tqdm=True,
+            per_device_train_batch_size=cfg.batch_size, weight_decay=cfg.weight_decay,
+            warmup_steps=cfg.warmup, save_strategy="no", report_to=[], use_cpu=True, logging_strategy="no",
         )  # fmt: skip
-        collate = DataCollatorWithPadding(load_tokenizer(), padding="max_length", max_length=cfg.data.max_tokens)
-        Trainer(model, arguments, data_collator=collate, train_dataset=Tokens(train)).train()
+        collate = DataCollatorWithPadding(load_tokenizer(), padding="max_length", max_length=cfg.max_tokens)
+        Trainer(model, arguments, data_collator=collate, train_dataset=as_rows(model, train)).train()
     return model.eval()
 
 
 def bare_loop(train: pd.DataFrame, cfg: Settings) -> Any:
     """The steps alone: batches by length, forward, backward, clip, AdamW; nothing is logged, evaluated or saved."""
-    set_seed(cfg.training.seed)
-    model, plan = fresh(train).train(), cfg.regression
-    rows = Tokens(train).rows
-    orders = LengthBatches([len(row["input_ids"]) for row in rows], plan.batch_size)
-    decay = cfg.training.weight_decay
-    optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, weight_decay=decay, fused=True)
-    steps = plan.epochs * -(-len(rows) // plan.batch_size)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(cfg.training.warmup * steps), steps)
-    for _ in range(plan.epochs):
+    set_seed(cfg.seed)
+    model = fresh(train).train()
+    rows = as_rows(model, train)
+    orders = LengthBatches([len(row["input_ids"]) for row in rows], cfg.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
+    steps = cfg.epochs * -(-len(rows) // cfg.batch_size)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(cfg.warmup * steps), steps)
+    for _ in range(cfg.epochs):
         order = list(orders)
-        for start in range(0, len(order), plan.batch_size):
-            model(**pad([rows[i] for i in order[start : start + plan.batch_size]])).loss.backward()
+        for start in range(0, len(order), cfg.batch_size):
+            model(**pad([rows[i] for i in order[start : start + cfg.batch_size]])).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -91,7 +78,7 @@ def bare_loop(train: pd.DataFrame, cfg: Settings) -> Any:
 
 def molft_fit(train: pd.DataFrame, cfg: Settings) -> Any:
     """``molft.finetune`` with logging and checkpoints, without a validation split as the others have none."""
-    set_seed(cfg.training.seed)
+    set_seed(cfg.seed)
     return finetune(load_model("mini"), train, None, cfg).model
 
 
@@ -109,5 +96,9 @@ def accuracy(name: str, run: Callable[[pd.DataFrame, Settings], Any], parts: Spl
     """Test RMSE after a fit with one seed: that the recipes learn alike."""
     cfg = settings("class")
     error = evaluate(run(parts.train.head(FITTED), cfg), parts.test).rmse
-    note = f"one seed, {FITTED:,} molecules, {cfg.regression.epochs} epochs; no difference can be read from one seed"
+    note = f"one seed, {FITTED:,} molecules, {cfg.epochs} epochs; no difference can be read from one seed"
     return Row("test RMSE of a fit", LIBRARIES[name], name, error, error, error, "logD", note)
+
+
+if __name__ == "__main__":
+    write("training", compare())

@@ -19,8 +19,8 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import NoOpProjector
 from transformers import PreTrainedModel
 
-from ...influence import Params
-from ...training import molecule_batches
+from molft_utils.influence import Params
+from molft_utils.training import molecule_batches
 
 #: Molecules at a time: the library draws its random matrices again for every batch.
 BATCH = 256
@@ -75,9 +75,9 @@ class Trak:
         """Scores [n_queries, n_train], positive where helpful; a regularisation of 0 is the library's default."""
         self.trak.score_computer.lambda_reg = regularisation
         self._finalise()
-        pulls = np.array(self.trak.finalize_scores("queries")).T
-        scores = np.empty(pulls.shape)
-        scores[np.ix_(self.query_rows, self.train_rows)] = self.query_weights * pulls
+        products = np.array(self.trak.finalize_scores("queries")).T
+        scores = np.empty(products.shape)
+        scores[np.ix_(self.query_rows, self.train_rows)] = self.query_weights * products
         return scores
 
     def _finalise(self) -> None:

@@ -18,7 +18,7 @@ from kronfluence.utils.dataset import DataLoaderKwargs
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ...training import model_tokens, pad
+from molft_utils.training import model_tokens, pad
 
 #: Molecules at a time: in fitting the factors and among the training molecules; and among the queries.
 BATCH, QUERIES = 64, 84
