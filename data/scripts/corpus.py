@@ -6,13 +6,12 @@ A *reading* is one visit to a molecule; a corpus of many tokens reads a molecule
 import dataclasses
 
 import numpy as np
-import sources
-import tables
 import torch
 
+import sources
+import tables
 from molft_utils.data import canonicalise, flat_key
 from molft_utils.molformer import MAX_TOKENS, load_tokenizer
-
 
 #: Fixes which molecules the first checkpoint left out.
 FIRST_SEED = 7

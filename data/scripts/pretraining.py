@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import tables
 import torch
-from corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
-from descriptors import DESCRIPTORS, described
 from torch import Tensor, nn
 from transformers import Trainer
 
+import tables
+from corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
+from descriptors import DESCRIPTORS, described
 from molft_utils.data import flat_key, load_logp
 from molft_utils.files import CARRIED, RUNS_FOLDER, write_atomically
 from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers

@@ -7,6 +7,7 @@ that are missing, or that were computed with other settings, data files or code 
 import argparse
 
 from joblib import Parallel, delayed
+
 from studies import STUDIES
 
 

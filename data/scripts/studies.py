@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
 from sklearn.model_selection import KFold
-from study import Row, Run, read
 
+from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
@@ -29,6 +28,7 @@ from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import rank_correlation
 from molft_utils.training import predict
+from study import Row, Run, read
 
 SEEDS = (0, 1, 2, 3, 4)
 

@@ -13,10 +13,10 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-import sources
 from rdkit import Chem
 from rdkit.Chem.Descriptors import MolWt
 
+import sources
 from molft_utils.data import canonicalise, flat_key, parse_or_raise, readable
 from molft_utils.files import DATA_FOLDER, write_atomically
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ekfac_scores import Ekfac
-from rows import Row, timed, write
-from trak_scores import DIMENSIONS, Trak
 from transformers import PreTrainedModel
 
+from ekfac_scores import Ekfac
 from molft_utils.evaluation import lds, lds_difference, load_bank
 from molft_utils.experiments import pipeline, selection
 from molft_utils.files import RUNS_FOLDER
 from molft_utils.influence import gradient, influence_kernel, lissa, molecule_loss, scores, trained_parameters
 from molft_utils.settings import Settings, settings
 from molft_utils.training import molecule_batches
+from rows import Row, timed, write
+from trak_scores import DIMENSIONS, Trak
 
 FOLDER = RUNS_FOLDER / "peers"
 

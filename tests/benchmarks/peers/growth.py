@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rows import Row, in_turns, spread, write
 
 from molft_utils.data import load_lipophilicity, split
 from molft_utils.influence import influence_kernel, molecule_loss, scores, trained_parameters
@@ -19,6 +18,7 @@ from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassific
 from molft_utils.settings import settings
 from molft_utils.shapley import permutation_values
 from molft_utils.training import finetune, molecule_batches
+from rows import Row, in_turns, spread, write
 
 ROUNDS, SKETCH = 3, 16_384
 MOLECULES, SAMPLED, WIDTHS = (64, 128, 256, 512), (250, 500, 1000, 2000), (32, 64, 128, 256)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from rows import Row, in_turns, timing_rows, write
 from torch import Tensor
 from torch.func import grad, vmap
 
@@ -11,6 +10,7 @@ from molft_utils.data import load_secondary
 from molft_utils.influence import Params, gradient, molecule_loss, scores, trained_parameters
 from molft_utils.molformer import load_model
 from molft_utils.training import molecule_batches
+from rows import Row, in_turns, timing_rows, write
 
 BATCH, ROUNDS = 32, 5
 

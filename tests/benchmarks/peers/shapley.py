@@ -9,13 +9,13 @@ import warnings
 import numpy as np
 from pydvl.valuation import MinUpdates, ModelUtility, PermutationSampler, ShapleyValuation, SupervisedScorer
 from pydvl.valuation.dataset import Dataset
-from rows import Row, in_turns, timing_rows, write
 from sklearn.linear_model import Ridge
 
 from molft_utils.data import load_lipophilicity, split
 from molft_utils.molformer import load_model
 from molft_utils.shapley import permutation_values
 from molft_utils.training import embed
+from rows import Row, in_turns, timing_rows, write
 
 MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 0, 3
 

@@ -12,19 +12,19 @@ from typing import Any
 
 import pandas as pd
 import torch
-from bank import problem
 from dattri.func.hessian import ihvp_cg, ihvp_lissa
 from dattri.func.utils import flatten_func
 from pydvl.influence.torch.batch_operation import HessianBatchOperation
 from pydvl.influence.torch.operator import CgOperator, HessianOperator, LissaOperator
-from rows import Row, spread, timed, write
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
+from bank import problem
 from molft_utils.files import ROOT
 from molft_utils.influence import Params, conjugate_gradient, gradient, lissa
 from molft_utils.training import model_tokens, pad
+from rows import Row, spread, timed, write
 
 SEEDS = (0, 1, 2, 3, 4)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rows import Row, in_turns, timing_rows, write
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, get_linear_schedule_with_warmup, set_seed
 
 from molft_utils.data import Split, load_lipophilicity, split
@@ -19,6 +18,7 @@ from molft_utils.evaluation import evaluate
 from molft_utils.molformer import load_model, load_tokenizer, quiet_transformers
 from molft_utils.settings import Settings, settings
 from molft_utils.training import LengthBatches, finetune, model_tokens, pad
+from rows import Row, in_turns, timing_rows, write
 
 #: Molecules of a timed epoch, and of a fit whose error is measured.
 MOLECULES, FITTED, ROUNDS = 480, 1008, 3
