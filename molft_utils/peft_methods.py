@@ -92,7 +92,7 @@ def _config(model: PreTrainedModel, method: str, settings: Settings) -> LoraConf
 def hold_omega(model: nn.Module) -> None:
     """Draw no new Omega in training."""
     for module in _feature_maps(model):
-        module.redraw[True] = False
+        module.redraw_in_training = False
 
 
 def trainable(model: nn.Module) -> tuple[int, int]:

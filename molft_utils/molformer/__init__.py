@@ -4,4 +4,4 @@ from .checkpoints import XL, XL_REVISION, checkpoint_hash, device, load_model, l
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap, attention_weights
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
-from .tokenization_molformer import MAX_TOKENS, PAD, load_tokenizer, token_lengths, tokenise, unknown_parts
+from .tokenization_molformer import MAX_TOKENS, PAD, load_tokenizer, smiles_list, token_lengths, tokenise, unknown_parts

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..errors import CheckpointError
-from ..files import CARRIED, damaged_files, file_hash
+from ..files import CARRIED, file_hash
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
 
 #: The published checkpoint. The revision is pinned, so that its weights cannot change.
@@ -109,13 +109,8 @@ def load_model(
         config = {"classifier_head": head, "num_labels": 1, "problem_type": "regression", **config}
     # The published files say deterministic_eval=False, which would redraw Omega at every prediction.
     config = {"deterministic_eval": True, **config}
-    if not on_hub and (damaged := damaged_files(Path(name))):
-        raise CheckpointError(
-            f"{name} is damaged: {', '.join(damaged)} is not as it was written. `git checkout` brings the repository's "
-            "checkpoints back; any other is to be made again."
-        )
     try:
-        with quiet_transformers(keep_bars=bool(on_hub)):  # a download's; what is missing is looked at below
+        with quiet_transformers(keep_bars=bool(on_hub)):  # a download's; missing weights are reported below
             # A pair with output_loading_info; the library's type hints know only the model.
             model_and_report: Any = MODEL_CLASSES[task].from_pretrained(
                 name, **on_hub, **config, use_safetensors=True, output_loading_info=True
