@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from rdkit import Chem
 
+import tables
 from molft_utils.data import flat_key
 from molft_utils.files import DATA_FOLDER
-from molft_utils.making import make_data
-from molft_utils.making.ionisable import RULES, ionisable_groups
+from tables import RULES, ionisable_groups
 
 CHARGED = {
     "carboxylic acid": ["CC(=O)Oc1ccccc1C(=O)O", "CC(C)Cc1ccc(cc1)C(C)C(=O)O"],
@@ -74,5 +74,5 @@ def test_logp_is_a_logd_for_neutral_molecules_and_too_high_for_charged_ones():
 
 def test_the_secondary_set_is_the_draw_from_the_pool():
     pool = pd.read_csv(DATA_FOLDER / "logp.csv")
-    drawn = make_data.secondary(pool).reset_index(drop=True)
+    drawn = tables.secondary(pool).reset_index(drop=True)
     pd.testing.assert_frame_equal(drawn, pd.read_csv(DATA_FOLDER / "secondary.csv"))
