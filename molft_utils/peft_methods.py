@@ -31,7 +31,7 @@ from .settings import EVERY_METHOD, Settings
 HEAD = "classifier"
 
 #: Files of a saved adapter, besides the configuration and peft's own.
-BITFIT, BASE = "bitfit.safetensors", "base.safetensors"
+BITFIT, OMEGA, BASE = "bitfit.safetensors", "omega.safetensors", "base.json"
 
 #: What peft's save_pretrained writes lacks Omega and the labels' mean and standard deviation, and its from_pretrained
 #: would give another model without a word. This type of task makes it refuse, with a message that says what to do.
@@ -152,7 +152,8 @@ def save_adapter(model: PreTrainedModel | PeftModel, folder: str | Path) -> None
         if len(trained) == len(list(model.parameters())):
             raise CheckpointError("all parameters of this model train; write it with its save_pretrained")
         save_file(trained, folder / BITFIT)
-    save_file(_of_base(model), folder / BASE)
+    save_file({str(i): m.weight.contiguous() for i, m in enumerate(_feature_maps(model))}, folder / OMEGA)
+    (folder / BASE).write_text(json.dumps(_mean_embedding(model).tolist()), encoding="utf-8")
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     cast(PreTrainedModel, plain).config.save_pretrained(folder)
 
@@ -168,14 +169,15 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PreTrainedModel |
     folder = Path(folder)
     if not (folder / BASE).exists():
         raise CheckpointError(f"{folder} holds no {BASE}: save_adapter writes it, peft's save_pretrained leaves it out")
-    saved, ours, theirs = MolformerConfig.from_pretrained(folder), _of_base(base), load_file(folder / BASE)
+    saved, embedding = MolformerConfig.from_pretrained(folder), torch.tensor(json.loads((folder / BASE).read_text()))
     sizes = [(c.classifier_head, c.hidden_size, c.num_hidden_layers) for c in (saved, base.config)]
-    if sizes[0] != sizes[1] or not torch.allclose(ours["embeddings"].cpu(), theirs["embeddings"], atol=1e-6):
+    if sizes[0] != sizes[1] or not torch.allclose(_mean_embedding(base), embedding, atol=1e-6):
         raise CheckpointError(f"{folder} was trained from another checkpoint or head than this one; load it on its own")
     for name in ("label_mean", "label_std", "canonical_smiles", "max_tokens"):
         setattr(base.config, name, getattr(saved, name))
+    omega = load_file(folder / OMEGA)
     for i, module in enumerate(_feature_maps(base)):
-        module.weight = theirs[f"omega.{i}"].to(module.weight)
+        module.weight = omega[str(i)].to(module.weight)
     if (folder / BITFIT).exists():
         _bitfit(base).load_state_dict(load_file(folder / BITFIT), strict=False)
         return base.eval()
@@ -188,11 +190,9 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PreTrainedModel |
     return model.eval()
 
 
-def _of_base(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Omega of each layer; and the mean token embedding [D], which tells checkpoints apart, as no adapter trains it."""
-    omega = {f"omega.{i}": m.weight.contiguous() for i, m in enumerate(_feature_maps(model))}
-    embeddings = next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight
-    return {**omega, "embeddings": embeddings.detach().mean(dim=0)}
+def _mean_embedding(model: nn.Module) -> torch.Tensor:
+    """The mean token embedding [D], which tells checkpoints apart: no adapter trains it."""
+    return next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight.detach().mean(dim=0).float().cpu()
 
 
 @contextmanager

@@ -84,12 +84,12 @@ def test_targets_are_the_intended_layers(cfg):
     assert not any("attention.output" in name or "intermediate" in name for name in touched["ia3"])
     # The factor of the feed-forward is one for each inner activation: it acts on the input of the second layer.
     model = apply_method(load_model("mini"), "ia3", cfg)
-    shapes = {
-        n.split(".layer.0.")[1].split(".ia3_l")[0]: p.numel()
-        for n, p in model.named_parameters()
-        if ".layer.0." in n and "ia3_l" in n
+    factors = {name: p.numel() for name, p in model.named_parameters() if "ia3_l" in name and ".layer.0." in name}
+    assert {name.split(".layer.0.")[1].split(".ia3_l")[0]: size for name, size in factors.items()} == {
+        "attention.self.key": 128,
+        "attention.self.value": 128,
+        "output.dense": 256,
     }
-    assert shapes == {"attention.self.key": 128, "attention.self.value": 128, "output.dense": 256}
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
@@ -162,8 +162,7 @@ def test_all_parameters_of_a_merged_model_train(method, cfg):
     assert trainable(apply_method(plain, "full", cfg)) == (everything, everything)
     before = {name: p.clone() for name, p in plain.named_parameters()}
     fit = finetune(plain, TABLE, None, cfg.replace(epochs=1, warmup=0.0))
-    same = [name for name, p in fit.model.named_parameters() if torch.equal(p, before[name])]
-    assert same == [] or all("word_embeddings" in name for name in same)
+    assert not [name for name, p in fit.model.named_parameters() if torch.equal(p, before[name])]
     frozen = apply_method(load_model("mini"), "bitfit", cfg)
     assert trainable(apply_method(frozen, "full", cfg))[0] == everything
 
@@ -180,7 +179,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", PEFT)
+@pytest.mark.parametrize("method", ["lora-all", "ia3"])
 def test_an_interrupted_adapter_training_goes_on(method, cfg, tmp_path, monkeypatch):
     cfg = cfg.replace(learning_rate=1e-2, epochs=3)
 
@@ -223,9 +222,7 @@ def test_unknown_methods_are_refused(cfg):
 
 def test_an_old_torchao_gets_a_readable_error(cfg, monkeypatch):
     def refuse(*args, **kwargs):
-        raise ImportError(
-            "Found an incompatible version of torchao: 0.10.0, but only versions above 0.16.0 are supported"
-        )
+        raise ImportError("Found an incompatible version of torchao: 0.10.0")
 
     monkeypatch.setattr("molft_utils.peft_methods.get_peft_model", refuse)
     with pytest.raises(MolftError, match="pip uninstall --yes torchao"):
