@@ -21,16 +21,3 @@ from .settings import Settings, settings
 from .training import Fit, finetune, predict, pretrain_mlm
 
 __version__ = own_version()
-
-__all__ = [
-    # settings, and how a notebook opens
-    *("Settings", "settings", "start", "versions", "check"),
-    # data
-    *("Split", "length_study", "load_lipophilicity", "load_logp", "load_secondary", "load_table", "overlap", "split"),
-    # the model and its training
-    *("Fit", "finetune", "load_model", "load_tokenizer", "predict", "pretrain_mlm", "token_lengths"),
-    # how good it is
-    *("Scores", "compare_with_report", "evaluate", "grade", "grid", "paired_difference", "scores"),
-    # errors
-    *("CheckpointError", "DataError", "DataWarning", "DivergenceError", "MolftError", "SettingsError", "StaleRunError"),
-]

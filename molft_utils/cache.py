@@ -179,10 +179,15 @@ def _print_what_changed(kind: Kind, inputs: dict) -> None:
     known = [
         json.loads(path.read_text("utf-8"))["inputs"] for path in stages_folder().glob(f"{kind.name}-*/record.json")
     ]
-    same = [changes(old, inputs) for old in known if old["key"] == inputs["key"] and set(old) == set(inputs)]
+    same: list[list[str]] = [
+        changes(old, inputs) for old in known if old["key"] == inputs["key"] and set(old) == set(inputs)
+    ]
     if same:
         # On the error stream: a reader who tries a setting sees it, but a committed page does not keep it.
-        print(f"{kind.name}: computed again, as this changed: {'; '.join(min(same, key=len))}", file=sys.stderr)
+        print(
+            f"{kind.name}: computed again, as this changed: {'; '.join(min(same, key=len))}",
+            file=sys.stderr,
+        )
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -91,7 +91,7 @@ class Settings:
 
     # lora
     lora_rank: int = _in("lora", 4, least=1)
-    lora_alpha: float = _in("lora", 8, above=0)  # the update is scaled by alpha / rank
+    lora_alpha: int = _in("lora", 8, least=1)  # the update is scaled by alpha / rank
     lora_dropout: float = _in("lora", 0.1, least=0, below=1)
 
     # influence
@@ -160,11 +160,11 @@ def _converted(value: Any, kind: type) -> Any:
         return value if kind is bool and isinstance(value, bool) else None
     if kind is str:
         return str(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if not isinstance(value, numbers.Real) or not math.isfinite(number := float(value)):
         return None
     if kind is int:
-        return int(value) if value == int(value) else None
-    return float(value)
+        return int(number) if number.is_integer() else None
+    return number
 
 
 #: What the profiles change, whatever the checkpoint.

@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ def mean(table: str, variant: str) -> str:
     return f"{rmse.mean():.3f} ± {rmse.std():.3f}"
 
 
-def difference(table: str, a: str, b: str, **where: str | float) -> str:
+def difference(table: str, a: str, b: str, **where: Any) -> str:
     """Test RMSE of a minus that of b with its 95 % interval; says so if the interval includes zero."""
     found = results.difference(table, a, b, **where)
     low, high = found.interval

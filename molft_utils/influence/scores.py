@@ -162,9 +162,17 @@ def influence_scores(
 
     v = gradient(loss, params, target_batches)
     if solved is None:
-        plan = dict(damping=settings.influence_damping, depth=settings.influence_depth, seed=settings.seed)
-        curvature = settings.influence_curvature
-        solved = lissa(loss, params, train_batches, v, **plan, curvature=curvature, relative=True)
+        solved = lissa(
+            loss,
+            params,
+            train_batches,
+            v,
+            damping=settings.influence_damping,
+            depth=settings.influence_depth,
+            seed=settings.seed,
+            curvature=settings.influence_curvature,
+            relative=True,
+        )
     with torch.no_grad():
         losses = torch.cat([loss(params, batch) for batch in candidate_batches])
     columns = {

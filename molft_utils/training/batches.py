@@ -14,12 +14,12 @@ from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from ..data import canonicalise, randomised, token_ids
 from ..data.molecules import LONGEST_SMILES
-from ..errors import DataWarning
+from ..errors import DataError, DataWarning
 from ..molformer import load_tokenizer, tokenise
 
 
 def cut_ids(smiles: Sequence[str], canonical: bool, max_tokens: int) -> list[list[int]]:
-    """As :func:`molft_utils.data.token_ids`, with a DataWarning that names the molecules of which the model does not see the end."""
+    """As ``data.token_ids``, with a DataWarning that names the molecules of which the model does not see the end."""
     whole = token_ids(smiles, canonical, LONGEST_SMILES + 2)
     too_long = [i for i, ids in enumerate(whole) if len(ids) > max_tokens]
     if too_long:
