@@ -185,7 +185,7 @@ def _print_what_changed(kind: Kind, inputs: dict) -> None:
     if same:
         # On the error stream: a reader who tries a setting sees it, but a committed page does not keep it.
         print(
-            f"{kind.name}: computed again, as this changed: {'; '.join(min(same, key=len))}",
+            f"{kind.name}: computed again, as this changed: {'; '.join(min(differing, key=lambda names: len(list(names))))}",
             file=sys.stderr,
         )
 
