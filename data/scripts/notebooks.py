@@ -14,7 +14,9 @@ from pathlib import Path
 
 import nbformat
 
-from molft_utils.files import NOTEBOOKS_FOLDER, ROOT, RUNS_FOLDER, write_atomically
+from molft_utils.files import ROOT, RUNS_FOLDER, write_atomically
+
+NOTEBOOKS_FOLDER = ROOT / "notebooks"
 
 UNWANTED = re.compile(rf"Warning\b|Traceback|{re.escape(str(ROOT))}|(?<![\w.])/(?:home|root|tmp|Users)/\w")
 
