@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 
 from ..errors import DataError, DivergenceError
 from ..molformer import FeatureMap
-from ..profiles import Settings
+from ..settings import Settings
 from ..training import embed, molecule_batches
 from .lissa import InverseHVP, Loss, Params, aligned, checked_losses, gradient, lissa
 

@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import CheckpointError, DataError
-from ..files import MINI_FOLDER, NAMED
+from ..files import CARRIED, NAMED
 
 #: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
 MAX_TOKENS = 128
@@ -33,7 +33,7 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
     CheckpointError
         If the file is missing or damaged.
     """
-    file = MINI_FOLDER / "tokenizer.json"
+    file = CARRIED["mini"] / "tokenizer.json"
     if checkpoint not in NAMED and (Path(checkpoint) / "tokenizer.json").exists():
         file = Path(checkpoint) / "tokenizer.json"
     try:
