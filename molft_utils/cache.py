@@ -176,18 +176,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _print_what_changed(kind: Kind, inputs: dict) -> None:
     """Say why a result is computed although there is one with the same key: what differs from the nearest such."""
-    known = [
-        json.loads(path.read_text("utf-8"))["inputs"] for path in stages_folder().glob(f"{kind.name}-*/record.json")
-    ]
-    same: list[list[str]] = [
-        changes(old, inputs) for old in known if old["key"] == inputs["key"] and set(old) == set(inputs)
-    ]
-    if same:
+    records = stages_folder().glob(f"{kind.name}-*/record.json")
+    known = [json.loads(path.read_text(encoding="utf-8"))["inputs"] for path in records]
+    differing = [changes(old, inputs) for old in known if old["key"] == inputs["key"]]
+    if differing:
+        nearest: list[str] = sorted(differing, key=len)[0]
         # On the error stream: a reader who tries a setting sees it, but a committed page does not keep it.
-        print(
-            f"{kind.name}: computed again, as this changed: {'; '.join(min(differing, key=lambda names: len(list(names))))}",
-            file=sys.stderr,
-        )
+        print(f"{kind.name}: computed again, as this changed: {'; '.join(nearest)}", file=sys.stderr)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-import pickle  # noqa: TID251  # what joblib does with a task
+import pickle  # what joblib does with a task
 
 import numpy as np
 import pytest

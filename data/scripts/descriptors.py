@@ -50,8 +50,9 @@ def described(smiles: Sequence[str], n_jobs: int = 2, chunk: int = 500) -> np.nd
     """As :func:`describe`, computed once, by ``n_jobs`` processes."""
 
     def compute(folder: Path) -> dict:
-        chunks = (smiles[start : start + chunk] for start in range(0, len(smiles), chunk))
-        np.save(folder / "values.npy", np.concatenate(Parallel(n_jobs)(delayed(describe)(part) for part in chunks)))
+        chunks = [smiles[start : start + chunk] for start in range(0, len(smiles), chunk)]
+        values = Parallel(min(n_jobs, len(chunks)))(delayed(describe)(part) for part in chunks)
+        np.save(folder / "values.npy", np.concatenate(values))
         return {}
 
     smiles = list(smiles)

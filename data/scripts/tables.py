@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from rdkit import Chem
-from rdkit.Chem.Descriptors import MolWt  # type: ignore[attr-defined]  # rdkit's stubs are generated
+from rdkit.Chem.Descriptors import MolWt  # type: ignore[attr-defined]  # rdkit's stubs miss it
 
 import sources
 from molft_utils.data import canonicalise, flat_key, parse_or_raise, readable

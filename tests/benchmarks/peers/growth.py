@@ -42,7 +42,9 @@ def by_molecules() -> Runs:
     return {
         "fit": {n: partial(fit, n) for n in MOLECULES},
         "scores": {n: partial(score, model, table.head(n)) for n in MOLECULES},
-        "kernel": {n: partial(influence_kernel, model, table.head(n), table.tail(16), SKETCH) for n in MOLECULES},
+        "kernel": {
+            n: partial(influence_kernel, model, table.head(n), table.tail(16), sketch=SKETCH) for n in MOLECULES
+        },
         "Shapley sampler, a permutation": {n: partial(sampled, n) for n in SAMPLED},
     }
 
@@ -55,7 +57,7 @@ def by_parameters() -> Runs:
     return {
         "training step": {p: partial(step, model, table) for p, model in models.items()},
         "scores": {p: partial(score, model, table) for p, model in models.items()},
-        "kernel": {p: partial(influence_kernel, m, table.head(32), queries, SKETCH) for p, m in models.items()},
+        "kernel": {p: partial(influence_kernel, m, table.head(32), queries, sketch=SKETCH) for p, m in models.items()},
     }
 
 
