@@ -283,7 +283,7 @@ def _oddities(table: pd.DataFrame, forms: list[str | None], lines: Sequence[int]
     too_long = np.flatnonzero(token_lengths(table["smiles"]) > MAX_TOKENS).tolist()
     if too_long:
         found.append(f"{lines_have(lines[row] for row in too_long)} more than {MAX_TOKENS} tokens and will be cut")
-        LISTED_AS_LONG.update(table["smiles"].iloc[too_long])
+        LISTED_AS_LONG.update(form for row in too_long for form in (table["smiles"][row], forms[row] or ""))
     form = pd.Series(forms)
     repeated = form[form.duplicated(keep=False)]
     for _, rows in repeated.groupby(repeated):

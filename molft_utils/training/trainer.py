@@ -220,12 +220,11 @@ def early_stop(checkpoint: str, patience: int) -> int | None:
 
 def _history(log: list[dict]) -> pd.DataFrame:
     """One row per epoch, from the Trainer's log."""
+    names = {"loss": "train_loss", "eval_loss": "validation_loss"}
     rows: dict[int, dict] = {}
     for entry in log:
         row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
-        for new, old in (("train_loss", "loss"), ("validation_loss", "eval_loss")):
-            if old in entry:
-                row[new] = entry[old]
+        row |= {names[key]: value for key, value in entry.items() if key in names}
     return pd.DataFrame(list(rows.values()))
 
 

@@ -98,11 +98,10 @@ def test_lissa_says_what_it_says_on_the_cpu(device, parameters, table):
     torch.testing.assert_close(there, here, rtol=1e-2, atol=1e-3 * float(here.abs().max()))
 
 
-@pytest.mark.parametrize("sketch", [None, 256])
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_kernel_says_what_it_says_on_the_cpu(device, sketch, table):
+def test_the_kernel_says_what_it_says_on_the_cpu(device, table):
     kernels = on_both(
-        load_model("mini"), device, lambda model: influence_kernel(model, table.head(8), table.tail(8), sketch=sketch)
+        load_model("mini"), device, lambda model: influence_kernel(model, table.head(8), table.tail(8), sketch=256)
     )
     there, here = (np.vstack([kernel.train, kernel.cross]) for kernel in kernels)
     np.testing.assert_allclose(there, here, rtol=1e-3, atol=1e-3 * np.abs(here).max())

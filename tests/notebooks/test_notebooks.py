@@ -34,9 +34,9 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def test_notebook_was_run_from_top_to_bottom_and_is_small(notebook):
+def test_notebook_was_run_from_top_to_bottom(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
-    assert counts == list(range(1, len(counts) + 1)) and len(str(notebook)) < 2_000_000
+    assert counts == list(range(1, len(counts) + 1))
 
 
 def test_notebook_follows_the_template(notebook):
@@ -63,8 +63,14 @@ def test_checked_cells_have_the_marker_as_a_whole_comment(notebook):
             assert re.search(r"^# NBVAL_CHECK_OUTPUT$", cell.source, re.MULTILINE)
 
 
-def test_badge_and_set_up_cell_come_from_one_source(notebook):
-    assert f"{REPOSITORY}/blob/main/notebooks/" in notebook.cells[0].source, "run `make badges`"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_files_are_small_and_name_the_repository(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text) < 2_000_000
+    assert f"{REPOSITORY}/blob/main/notebooks/{path.name}" in text, "run `make badges`"
+
+
+def test_the_set_up_cell_comes_from_one_source_and_is_folded(notebook):
     first = set_up_cell(notebook)
     assert first.source == set_up_cell(nbformat.read(NOTEBOOKS[0], as_version=4)).source, "run `make badges`"
     assert first.metadata["cellView"] == "form" and first.metadata["jupyter"]["source_hidden"]

@@ -2,10 +2,9 @@
 
 import pandas as pd
 import pytest
-import torch
 from transformers import set_seed
 
-from molft_utils import DataError, DivergenceError, load_tokenizer, pretrain_mlm
+from molft_utils import DataError, load_tokenizer, pretrain_mlm
 from molft_utils.molformer import MolformerForMaskedLM
 from molft_utils.training import fill_mask, masked_scores, mlm_collator
 from molft_utils.training.mlm import masked_examples
@@ -41,13 +40,6 @@ def test_training_lowers_the_loss(lm, cfg, smiles, validation):
     assert fit.history["validation_loss"].iloc[-1] < fit.history["validation_loss"].iloc[0]
     without = pretrain_mlm(lm, smiles[:8], cfg.replace(mlm_epochs=1))
     assert list(without.history.columns) == ["epoch", "train_loss"]
-
-
-def test_a_language_model_that_diverges_is_named(lm, cfg, smiles):
-    with torch.no_grad():
-        lm.lm_head.decoder.weight.fill_(float("nan"))
-    with pytest.raises(DivergenceError, match="not finite"):
-        pretrain_mlm(lm, smiles, cfg)
 
 
 def test_fill_mask(lm):

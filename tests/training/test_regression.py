@@ -66,7 +66,5 @@ def test_what_predictions_need_travels_with_the_saved_model(model, cfg, train, s
     fit.model.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     assert stored["canonical_smiles"] is True and stored["label_mean"] == pytest.approx(train["label"].mean())
-    # A model that was saved when predictions could be averaged over random SMILES loads as well.
-    (tmp_path / "config.json").write_text(json.dumps({**stored, "n_random": 2}))
     again = load_model(tmp_path, head="published")
     np.testing.assert_allclose(predict(again, smiles), predict(fit.model, smiles), atol=1e-6)
