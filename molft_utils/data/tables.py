@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from ..errors import DataError, DataWarning
 from ..files import data_file
 from ..molformer import MAX_TOKENS, token_lengths, unknown_parts
-from .molecules import LONGEST_SMILES, canonical_or_none, shortened
+from .molecules import LISTED_AS_LONG, LONGEST_SMILES, canonical_or_none, shortened
 
 HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
 
@@ -283,6 +283,7 @@ def _oddities(table: pd.DataFrame, forms: list[str | None], lines: Sequence[int]
     too_long = np.flatnonzero(token_lengths(table["smiles"]) > MAX_TOKENS).tolist()
     if too_long:
         found.append(f"{lines_have(lines[row] for row in too_long)} more than {MAX_TOKENS} tokens and will be cut")
+        LISTED_AS_LONG.update(form for row in too_long for form in (table["smiles"][row], forms[row] or ""))
     form = pd.Series(forms)
     repeated = form[form.duplicated(keep=False)]
     for _, rows in repeated.groupby(repeated):
