@@ -1,4 +1,4 @@
-"""Make the retraining banks: ``python data/scripts/bank.py``, or ``make results`` for all results.
+"""Make the retraining banks: ``python data/scripts/bank.py``.
 
 The model of notebook 04 (``class`` profile, from the encoder after masked-language modelling, no early stopping) is
 trained again and again: on random halves of the training split and the secondary set; and on all of these with a group
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from joblib import Parallel, delayed
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -28,10 +27,7 @@ from molft_utils.files import DATA_FOLDER, file_hash, write_atomically
 from molft_utils.settings import Settings, settings
 from molft_utils.training import predict
 
-#: Fixes the subsets and the groups.
-SUBSETS_SEED = 2026
-
-#: Molecules in a group.
+SUBSETS_SEED = 2026  # fixes the subsets and the groups
 GROUP_SIZE = 100
 
 
@@ -51,11 +47,9 @@ class Plan:
     parts: tuple[tuple[int, int], ...]
 
     def train(self, subset: int) -> pd.DataFrame:
-        """The training table of a subset."""
         return pd.concat([self.base, self.pool[self.members[subset]]], ignore_index=True)
 
     def seed(self, subset: int, k: int) -> int:
-        """The seed of its k-th training."""
         return self.first_seed + 10 * subset + k
 
     def digits(self, cfg: Settings) -> str:
@@ -106,9 +100,13 @@ def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dic
     """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
     torch.set_num_threads(1)
     fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
+    return {name: predict(fit.model, part["smiles"]).astype(np.float16) for name, part in queries(cfg).items()}
+
+
+def queries(cfg: Settings) -> dict[str, pd.DataFrame]:
+    """What every model predicts."""
     parts = pipeline.tables(cfg)
-    tables = {"validation": parts.validation, "test": parts.test}
-    return {name: predict(fit.model, table["smiles"]).astype(np.float16) for name, table in tables.items()}
+    return {"validation": parts.validation, "test": parts.test}
 
 
 def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
@@ -116,17 +114,16 @@ def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
     data = {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
     about = {"data": data, "parts": plan.parts, "settings": plan.digits(cfg)}
     metadata = {name: json.dumps(value) for name, value in about.items()}
-    with FileLock(path.with_name(f".{path.name}.lock")):  # two processes would write over each other's models
-        bank = bank_so_far(path, cfg, plan, metadata["settings"])
-        missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]
-        start = pipeline.mlm(cfg).folder
-        jobs = (delayed(retrained)(cfg, start, plan.train(subset), plan.seed(subset, k)) for subset, k in missing)
-        models = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-        for (subset, k), predictions in zip(missing, models, strict=True):
-            for name, values in predictions.items():
-                bank[f"{name}_predictions"][subset, k] = values
-            write_atomically(path, save(bank, metadata))
-            print(f"{path.stem}: subset {subset}, seed {k}", flush=True)
+    bank = bank_so_far(path, cfg, plan, metadata["settings"])
+    missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]
+    start = pipeline.mlm(cfg).folder
+    jobs = (delayed(retrained)(cfg, start, plan.train(subset), plan.seed(subset, k)) for subset, k in missing)
+    models = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    for (subset, k), predictions in zip(missing, models, strict=True):
+        for name, values in predictions.items():
+            bank[f"{name}_predictions"][subset, k] = values
+        write_atomically(path, save(bank, metadata))
+        print(f"{path.stem}: subset {subset}, seed {k}", flush=True)
 
 
 def bank_so_far(path: Path, cfg: Settings, plan: Plan, content: str) -> dict[str, np.ndarray]:
@@ -136,9 +133,8 @@ def bank_so_far(path: Path, cfg: Settings, plan: Plan, content: str) -> dict[str
             if file.metadata().get("settings") != content:
                 raise StaleRunError(f"{path} was made with other settings or data; delete it to make another")
             return {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118  # it is no dict
-    parts = pipeline.tables(cfg)
     bank = {"members": plan.members}
-    for name, table in (("validation", parts.validation), ("test", parts.test)):
+    for name, table in queries(cfg).items():
         shape = len(plan.members), plan.n_seeds, len(table)
         bank[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
         bank[f"{name}_predictions"] = np.full(shape, np.nan, dtype=np.float16)

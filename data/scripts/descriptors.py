@@ -1,7 +1,6 @@
 """Descriptors: numbers that RDKit computes from a molecule's graph, such as its mass, its polar surface or a logP.
 
-They are what ``molformer-mini-descriptors`` learned to predict in pretraining, and what the study of labels compares
-the language models with.
+``molformer-mini-descriptors`` learned to predict them; the study of labels compares the language models with them.
 """
 
 import hashlib
@@ -37,17 +36,14 @@ DESCRIPTORS = {name: compute for name, compute in Descriptors.descList if name n
 
 
 def describe(smiles: Sequence[str]) -> np.ndarray:
-    """All descriptors of ``DESCRIPTORS``: float64 [n, len(DESCRIPTORS)], about 13 ms per molecule.
-
-    Some are not defined for every molecule; they are then NaN or infinite.
-    """
+    """All of ``DESCRIPTORS``: float64 [n, d], NaN or infinite where undefined; about 13 ms per molecule."""
     with rdBase.BlockLogs():
         molecules = map(parse_or_raise, smiles)
         return np.array([[compute(m) for compute in DESCRIPTORS.values()] for m in molecules], dtype=float)
 
 
 def described(smiles: Sequence[str], n_jobs: int = 2, chunk: int = 500) -> np.ndarray:
-    """As :func:`describe`, computed once, by ``n_jobs`` processes."""
+    """As :func:`describe`, computed once, by several processes."""
 
     def compute(folder: Path) -> dict:
         chunks = [smiles[start : start + chunk] for start in range(0, len(smiles), chunk)]
@@ -62,12 +58,9 @@ def described(smiles: Sequence[str], n_jobs: int = 2, chunk: int = 500) -> np.nd
 
 def _scaled(regression):
     """A regression on standardised descriptors, cut at six standard deviations; an undefined one counts as the mean."""
+    defined = FunctionTransformer(np.nan_to_num, kw_args={"nan": np.nan, "posinf": np.nan, "neginf": np.nan})
     cut = FunctionTransformer(np.clip, kw_args={"a_min": -6, "a_max": 6})
-    return make_pipeline(FunctionTransformer(_defined), StandardScaler(), cut, SimpleImputer(), regression)
-
-
-def _defined(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values), values, np.nan)
+    return make_pipeline(defined, StandardScaler(), cut, SimpleImputer(), regression)
 
 
 def descriptor_svr(C: float = 10.0, epsilon: float = 0.05):

@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 
 from molft_utils.evaluation import results
+from molft_utils.files import CARRIED, ROOT
 
-DATA = Path(__file__).resolve().parents[1]
-CARDS = (DATA / "molformer-mini/README.md", DATA / "molformer-mini-descriptors/README.md")
-PAGES = (DATA.parent / "README.md", DATA / "results/README.md", DATA.parent / "tests/README.md", *CARDS)
+CARDS = [folder / "README.md" for folder in CARRIED.values()]
+PAGES = [ROOT / "README.md", ROOT / "data/results/README.md", ROOT / "tests/README.md", *CARDS]
 
 BETWEEN_COMMENTS = re.compile(r"(<!-- figures: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
 
@@ -36,7 +36,7 @@ def difference(table: str, a: str, b: str, **where: Any) -> str:
     found = results.difference(table, a, b, **where)
     low, high = found.interval
     figure = f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return figure if low > 0 or high < 0 else f"{figure}: no difference shown"
+    return figure if low > 0 or high < 0 else f"{figure}: {found.verdict}"
 
 
 def value(table: str, columns: str, form: str, **where: str | float) -> str:

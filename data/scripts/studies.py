@@ -1,7 +1,7 @@
 """The studies whose results ``data/results`` holds: what is compared, with which settings, on which molecules.
 
-Each is a function at whose call the rows of its table are listed. A recipe names the kinds of result that really run,
-so that a change of LiSSA, say, leaves the rows alone that are computed from the tangent kernel.
+Each is a function that lists the rows of its table. A recipe names the kinds of result that really run, so that a
+change of LiSSA, say, leaves the rows alone that are computed from the tangent kernel.
 """
 
 import dataclasses
@@ -34,8 +34,6 @@ SEEDS = (0, 1, 2, 3, 4)
 
 #: What most tables show of a trained model.
 ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
-
-RANDOM_MINI = Kind("random-mini", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +68,9 @@ class Trained:
         graded = pipeline.graded(fit, cfg)
         found = {**graded.row, "predictions": graded.predictions}
         return {name: found[name] for name in self.columns}
+
+
+RANDOM_MINI = Kind("random-mini", 1)
 
 
 def random_mini(seed: int) -> str:
@@ -131,9 +132,8 @@ def shapley() -> Iterator[Run]:
 
 def grid() -> Iterator[Run]:
     every = product(SELECTIONS.items(), EVERY_METHOD)
-    yield from selected(
-        "grid", {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
-    )
+    cells = {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
+    yield from selected("grid", cells)
 
 
 def seed_variance() -> Iterator[Run]:
@@ -146,8 +146,6 @@ def seed_variance() -> Iterator[Run]:
 # -- which learning rate for which method -----------------------------------------------------------------------------
 
 REPORTED_RATE = 1e-7
-
-#: Learning rates, two per decade.
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 #: Name in the table -> method, the smallest of its six learning rates, and the rank of its updates (LoRA).
@@ -214,17 +212,19 @@ def fair() -> Iterator[Run]:
 
 # -- what labels are worth --------------------------------------------------------------------------------------------
 
-#: Number of labels -> what the class profile changes. Few molecules make short epochs, so there are more of them. All
-#: are trained: early stopping would end a run of short epochs before it has begun. Half and twice as many epochs were
-#: tried, and the number was chosen on the validation split.
-BUDGETS: dict[int, dict[str, Any]] = {
-    50: dict(epochs=20, batch_size=8, patience=20),
-    100: dict(epochs=30, batch_size=8, patience=30),
-    300: dict(epochs=20, batch_size=16, patience=20),
-    1000: dict(epochs=24, batch_size=32, patience=24),
-    3024: dict(epochs=8, batch_size=32, patience=8),
-}
-LABELS = ("rmse", "validation_rmse", "epochs", "seconds")
+#: Number of labels -> epochs, batch size. Few molecules make short epochs, so there are more of them. Half and twice as
+#: many were tried, and the number was chosen on the validation split.
+BUDGETS = {50: (20, 8), 100: (30, 8), 300: (20, 16), 1000: (24, 32), 3024: (8, 32)}
+
+
+def of_labels(table: str, model: str, n: int, seed: int, recipe: Trained, checkpoint: str = "mini") -> Run:
+    """All epochs are trained: early stopping would end a run of short epochs before it has begun."""
+    epochs, batch_size = BUDGETS[n]
+    changed: dict[str, Any] = dict(checkpoint=checkpoint, epochs=epochs, batch_size=batch_size, patience=epochs)
+    columns = ("rmse", "validation_rmse", "epochs", "seconds")
+    recipe = dataclasses.replace(recipe, n_labels=n, early_stopping=True, columns=columns)
+    return Run(table, {"model": model, "labels": n, "seed": seed}, settings("class", seed=seed, **changed), recipe)
+
 
 #: Models on fingerprints or descriptors, given the seed.
 NUMBERS: dict[str, Callable[[int], Any]] = {
@@ -253,9 +253,8 @@ class Numbers:
     def row(self, cfg: Settings) -> Row:
         parts, train, began = pipeline.tables(cfg), labelled(cfg, self.n_labels), time.perf_counter()
         fitted = NUMBERS[self.model](cfg.seed).fit(self.numbers(train), train["label"])
-        test, validation = (
-            scores(p["label"], fitted.predict(self.numbers(p))).rmse for p in (parts.test, parts.validation)
-        )
+        predicted = ((part["label"], fitted.predict(self.numbers(part))) for part in (parts.test, parts.validation))
+        test, validation = (scores(*pair).rmse for pair in predicted)
         return {"rmse": test, "validation_rmse": validation, "epochs": 0, "seconds": time.perf_counter() - began}
 
     def numbers(self, part: pd.DataFrame) -> np.ndarray:
@@ -267,21 +266,18 @@ class Numbers:
 
 
 def labels() -> Iterator[Run]:
-    starts = {"random weights": "random", "mini": "checkpoint", "mini-descriptors": "checkpoint"}
-    for seed, n, model in product(SEEDS, BUDGETS, (*starts, *NUMBERS)):
-        key = {"model": model, "labels": n, "seed": seed}
-        if model in NUMBERS:
+    for seed, n in product(SEEDS, BUDGETS):
+        yield of_labels("labels", "random weights", n, seed, Trained("random"))
+        for checkpoint in CARRIED:
+            yield of_labels("labels", checkpoint, n, seed, Trained("checkpoint"), checkpoint)
+        for model in NUMBERS:
+            key = {"model": model, "labels": n, "seed": seed}
             yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
-        else:
-            checkpoint = "mini-descriptors" if model == "mini-descriptors" else "mini"
-            cfg = settings("class", seed=seed, checkpoint=checkpoint, **BUDGETS[n])
-            yield Run("labels", key, cfg, Trained(starts[model], n_labels=n, early_stopping=True, columns=LABELS))
 
 
 def method_labels() -> Iterator[Run]:
     for seed, n, method in product((0, 1, 2), (100, 300, 1000), EVERY_METHOD):
-        key, cfg = {"model": method, "labels": n, "seed": seed}, settings("class", seed=seed, **BUDGETS[n])
-        yield Run("method_labels", key, cfg, Trained("mlm", method, n_labels=n, early_stopping=True, columns=LABELS))
+        yield of_labels("method_labels", method, n, seed, Trained("mlm", method))
 
 
 # -- do scores predict retraining, does LiSSA solve, are wrong labels found? ------------------------------------------
@@ -300,16 +296,6 @@ HESSIAN = f"Hessian, {N_QUERIES} molecules"
 
 #: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
 ENSEMBLE = f"Gauss-Newton, {len(SEEDS)} models"
-
-#: What might find the wrong labels -> a number for each secondary molecule, high where it is suspicious.
-FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "low_score": lambda table: -table["score"],
-    "low_product": lambda table: -table["dot_product"],
-    "high_loss": lambda table: table["loss"],
-    "self_influence": lambda table: table["self_influence"],
-    "left_out_size": lambda table: table["left_out"].abs(),
-    "left_out_too_high": lambda table: -table["left_out"],
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,12 +381,17 @@ class Solving:
             "overhead": direction.n_overhead,
             "seconds": solved.seconds,
         }
-        table = solved.table.sort_index().assign(
-            self_influence=kernel.self_influence(direction.damping)[secondary],
-            left_out=kernel.leave_one_out(direction.damping)[secondary],
-        )
-        for name, suspicion in FINDERS.items():
-            area, low, high = auroc(table["corrupted"], suspicion(table))
+        table, left_out = solved.table.sort_index(), kernel.leave_one_out(direction.damping)[secondary]
+        suspicions = {  # a number for each secondary molecule, high where its label may be wrong
+            "low_score": -table["score"],
+            "low_product": -table["dot_product"],
+            "high_loss": table["loss"],
+            "self_influence": kernel.self_influence(direction.damping)[secondary],
+            "left_out_size": np.abs(left_out),
+            "left_out_too_high": -left_out,
+        }
+        for name, suspicion in suspicions.items():
+            area, low, high = auroc(table["corrupted"], suspicion)
             row |= {f"auroc_{name}": area, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
         return row
 
@@ -422,7 +413,7 @@ def influence() -> Iterator[Run]:
 # -- when does selection pay? -----------------------------------------------------------------------------------------
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
-CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "trusted only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
+CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "clean only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
 TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
 
 #: Rules that read the model's tangent kernel, its pooled vectors, or neither.
@@ -453,7 +444,7 @@ class Dropping:
     """Area under the curve and precision of a rule, and the test error of the model that is trained after it.
 
     Every rule drops as many of the pool as are wrong; one does not know how many, and asks the source model on half of
-    the validation split. Two have no rule: keeping all, and the clean molecules alone for as many steps.
+    the validation split. The clean molecules alone are trained on for as many steps as all.
     """
 
     kind: str
@@ -504,7 +495,7 @@ def after(cfg: Settings, train: pd.DataFrame) -> Row:
 
 
 def selecting() -> Iterator[Run]:
-    """Where no label is wrong there is nothing to drop, and all rules keep everything."""
+    """Where no label is wrong there is nothing to drop."""
     for kind, shares, seeds in POOLS:
         for seed, share in product(seeds, shares):
             costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
