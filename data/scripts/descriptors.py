@@ -12,10 +12,8 @@ from joblib import Parallel, delayed
 from rdkit import rdBase
 from rdkit.Chem import Descriptors
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVR
 
 from molft_utils.cache import Kind, cached
 from molft_utils.data import parse_or_raise
@@ -56,18 +54,8 @@ def described(smiles: Sequence[str], n_jobs: int = 2, chunk: int = 500) -> np.nd
     return np.load(cached(DESCRIBED, None, key, compute).folder / "values.npy", allow_pickle=False)
 
 
-def _scaled(regression):
+def on_descriptors(regression):
     """A regression on standardised descriptors, cut at six standard deviations; an undefined one counts as the mean."""
     defined = FunctionTransformer(np.nan_to_num, kw_args={"nan": np.nan, "posinf": np.nan, "neginf": np.nan})
     cut = FunctionTransformer(np.clip, kw_args={"a_min": -6, "a_max": 6})
     return make_pipeline(defined, StandardScaler(), cut, SimpleImputer(), regression)
-
-
-def descriptor_svr(C: float = 10.0, epsilon: float = 0.05):
-    """Support vector regression (RBF kernel) on standardised descriptors."""
-    return _scaled(SVR(C=C, epsilon=epsilon))
-
-
-def descriptor_ridge(alpha: float = 300.0):
-    """Ridge regression on standardised descriptors."""
-    return _scaled(Ridge(alpha))

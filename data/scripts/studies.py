@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
+from sklearn.svm import SVR
 
-from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
+from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_descriptors
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
@@ -47,7 +49,6 @@ class Trained:
     n_labels: int | None = None  # train on so many molecules of the training split
     early_stopping: bool = False  # whether validation molecules choose the epoch: not where they have chosen the data
     columns: Sequence[str] = (*ERRORS, "predictions")
-
     files = ("secondary.csv",)
 
     @property
@@ -161,17 +162,14 @@ SWEPT = {
 EPOCHS = (4, 20)
 
 
-def first_seed() -> Iterator[Run]:
-    """All rates with one seed; and for four epochs the report's one rate for all methods."""
+def learning_rates() -> Iterator[Run]:
+    """All rates with one seed, and two seeds more around the best; after four epochs also the report's one rate."""
     for epochs, name in product(EPOCHS, SWEPT):
-        for rate in (*six_rates(name), *([REPORTED_RATE] if epochs == 4 else [])):
+        first = RATES.index(SWEPT[name][1])
+        rates = RATES[first : first + 6]
+        for rate in (*rates, *([REPORTED_RATE] if epochs == 4 else [])):
             yield swept(name, epochs, rate, 0)
-
-
-def more_seeds() -> Iterator[Run]:
-    """Two seeds more for the best rate of the first seed, and its neighbours."""
-    for epochs, name in product(EPOCHS, SWEPT):
-        for rate, seed in product(around_best(name, epochs), (1, 2)):
+        for rate, seed in product(around_best(name, epochs, rates), (1, 2)):
             yield swept(name, epochs, rate, seed)
 
 
@@ -188,14 +186,9 @@ def swept_settings(name: str, epochs: int, rate: float, seed: int) -> Settings:
     return settings("class", epochs=epochs, seed=seed, **changed).of_method(method)
 
 
-def six_rates(name: str) -> tuple[float, ...]:
-    first = RATES.index(SWEPT[name][1])
-    return RATES[first : first + 6]
-
-
-def around_best(name: str, epochs: int) -> tuple[float, ...]:
-    """The rate with the smallest *validation* error of the first seed, and its neighbours."""
-    rows, rates = read("sweep"), six_rates(name)
+def around_best(name: str, epochs: int, rates: Sequence[float]) -> Sequence[float]:
+    """The rate with the smallest *validation* error of the first seed, which was run before, and its neighbours."""
+    rows = read("sweep")
     rows = rows[(rows["name"] == name) & (rows["epochs"] == epochs) & (rows["seed"] == 0) & rows["rate"].isin(rates)]
     best = rates.index(float(rows.loc[rows["validation_rmse"].idxmin(), "rate"]))
     return rates[max(best - 1, 0) : best + 2]
@@ -230,10 +223,10 @@ def of_labels(table: str, model: str, n: int, seed: int, recipe: Trained, checkp
 NUMBERS: dict[str, Callable[[int], Any]] = {
     "SVR on ECFP4": lambda seed: svr(),
     "random forest on ECFP4": random_forest,
-    "SVR on descriptors": lambda seed: descriptor_svr(),
-    "ridge on descriptors": lambda seed: descriptor_ridge(),
-    "SVR on descriptors without logP": lambda seed: descriptor_svr(),
-    "ridge on descriptors without logP": lambda seed: descriptor_ridge(),
+    "SVR on descriptors": lambda seed: on_descriptors(SVR(C=10.0, epsilon=0.05)),
+    "ridge on descriptors": lambda seed: on_descriptors(Ridge(300.0)),
+    "SVR on descriptors without logP": lambda seed: on_descriptors(SVR(C=10.0, epsilon=0.05)),
+    "ridge on descriptors without logP": lambda seed: on_descriptors(Ridge(300.0)),
 }
 
 
@@ -285,8 +278,7 @@ def method_labels() -> Iterator[Run]:
 #: Shares of the largest eigenvalue. The best on the *validation* molecules is ``selection.KERNEL_DAMPING``.
 DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
-#: Buckets of the kernel's sketch; four times as many as in the notebook.
-SKETCH = 65_536
+SKETCH = 65_536  # buckets of the kernel's sketch; four times as many as in the notebook
 
 #: The Hessian has no kernel: LiSSA solves for one query at a time, and some test molecules of one model must do. A
 #: smaller damping meets negative eigenvalues.
@@ -314,7 +306,7 @@ class Predicting:
 
     def row(self, cfg: Settings) -> Row:
         if self.score == HESSIAN:
-            return {"validation": np.nan, **hessian_row(cfg)}
+            return hessian_row(cfg)
         models = [cfg.replace(seed=seed) for seed in (SEEDS if self.score == ENSEMBLE else [cfg.seed])]
         values = np.mean([self.scores(model) for model in models], axis=0)
         validation, test = np.split(values, [len(pipeline.tables(cfg).validation)])
@@ -334,7 +326,7 @@ def hessian_row(cfg: Settings) -> Row:
     rows, bank = load_bank("test").some(N_QUERIES)
     queries = pipeline.tables(cfg).test.iloc[rows]
     found = [influence_scores(fit.model, train, queries.iloc[[i]], train, cfg).scores for i in range(len(queries))]
-    return on_test(torch.stack(found).numpy(), bank)
+    return {"validation": np.nan, **on_test(torch.stack(found).numpy(), bank)}
 
 
 def on_test(values: np.ndarray, bank: Bank) -> Row:
@@ -424,15 +416,13 @@ BY_VECTORS = (
     "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)",
 )  # fmt: skip
 
-#: Kinds of error with the shares and the seeds that are run, in this order; without errors there is one pool for all.
-POOLS: list[tuple[str, tuple[float, ...], tuple[int, ...]]] = [
-    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (0, 1, 2)),
-    (noisy_labels.MEASURED, (1.0,), (0, 1, 2)),
-    ("permuted", (0.2, 0.4), (0, 1, 2)),
-    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (3, 4)),
-    (noisy_labels.MEASURED, (1.0,), (3, 4)),
-    ("lost sign", (0.2, 0.4), (0, 1, 2)),
-]
+#: Kinds of error with the shares and the seeds that are run; without errors there is one pool for all.
+POOLS: dict[str, tuple[Sequence[float], Sequence[int]]] = {
+    "natural logarithm": ((0.0, 0.1, 0.2, 0.4), SEEDS),
+    noisy_labels.MEASURED: ((1.0,), SEEDS),
+    "permuted": ((0.2, 0.4), (0, 1, 2)),
+    "lost sign": ((0.2, 0.4), (0, 1, 2)),
+}
 
 #: What takes long is judged for these shares and seeds alone.
 COSTLY = (FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
@@ -496,7 +486,7 @@ def after(cfg: Settings, train: pd.DataFrame) -> Row:
 
 def selecting() -> Iterator[Run]:
     """Where no label is wrong there is nothing to drop."""
-    for kind, shares, seeds in POOLS:
+    for kind, (shares, seeds) in POOLS.items():
         for seed, share in product(seeds, shares):
             costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
             for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
@@ -509,7 +499,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        first_seed, more_seeds, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
-        selecting, seed_variance,
+        learning_rates, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels, selecting,
+        seed_variance,
     )
 }  # fmt: skip

@@ -44,7 +44,6 @@ def scorers() -> list[Callable[[], Tensor]]:
 
 
 def compare() -> list[Row]:
-    """Time and agreement."""
     found = dict(zip(LIBRARIES, scorers(), strict=True))
     ours = found["forward mode"]()
     rows = timing_rows("300 scores", in_turns(found, ROUNDS), LIBRARIES, "forward mode")

@@ -23,7 +23,7 @@ MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 
 LIBRARIES = {
     "prefix Cholesky": "molft",
     "permutation sampling": "pydvl",
-    "refits along the same permutations": "scikit-learn",
+    "refits, the same permutations": "scikit-learn",
 }
 
 
@@ -47,7 +47,6 @@ class Game:
         return -float(np.mean((self.y_val - self.y.mean()) ** 2))
 
     def molft(self) -> np.ndarray:
-        """By one factorisation a permutation."""
         given = self.X, self.y, self.X_val, self.y_val
         return permutation_values(*given, alpha=ALPHA, n_permutations=PERMUTATIONS, seed=SEED).values
 
@@ -64,7 +63,6 @@ class Game:
         return np.asarray(valuation.result.sort(key="index").values)
 
     def refits(self) -> np.ndarray:
-        """By a loop over the prefixes."""
         rng, sums = np.random.default_rng(SEED), np.zeros(len(self.y))
         for _ in range(PERMUTATIONS):
             before = self.empty
@@ -77,7 +75,6 @@ class Game:
 
 
 def compare() -> list[Row]:
-    """Time and agreement."""
     game = Game()
     runs = dict(zip(LIBRARIES, (game.molft, game.pydvl, game.refits), strict=True))
     contributions = MOLECULES * PERMUTATIONS

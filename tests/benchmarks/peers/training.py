@@ -36,7 +36,6 @@ def fresh(train: pd.DataFrame, redraw: bool = False) -> Any:
 
 
 def as_rows(model: Any, train: pd.DataFrame) -> list[dict[str, Any]]:
-    """Molecules as the Trainer reads them."""
     ids = model_tokens(model, train["smiles"])
     return [{"input_ids": i, "labels": float(y)} for i, y in zip(ids, train["label"], strict=True)]
 
