@@ -33,18 +33,14 @@ GROUP_SIZE = 100
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which models a bank holds: each is trained on ``base`` and on its ``members`` [n_models, len(pool)] of ``pool``.
-
-    Each is trained ``n_seeds`` times; no two trainings of any bank share a seed, which starts at ``first_seed``.
-    ``parts`` are the pool's tables, each with its first row and its number of rows.
-    """
+    """Which models a bank holds: each is trained on ``base`` and on its ``members`` of ``pool``."""
 
     base: pd.DataFrame
     pool: pd.DataFrame
-    members: np.ndarray
-    n_seeds: int
+    members: np.ndarray  # [n_models, len(pool)]
+    n_seeds: int  # trainings of each; no two of any bank share a seed
     first_seed: int
-    parts: tuple[tuple[int, int], ...]
+    parts: tuple[tuple[int, int], ...]  # the pool's tables: first row and number of rows
 
     def train(self, subset: int) -> pd.DataFrame:
         return pd.concat([self.base, self.pool[self.members[subset]]], ignore_index=True)
@@ -70,10 +66,7 @@ def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
 
 
 def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
-    """Everything and a group more; the first ``n_without`` rows add nothing.
-
-    From group to group the share of ionisable molecules, whose logP is no logD, rises from none to all.
-    """
+    """Everything and a group more, whose share of ionisable molecules rises; the first ``n_without`` add nothing."""
     secondary = selection.secondary_table(cfg)
     pool = selection.further_candidates(cfg.replace(limit=None), secondary)
     members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)

@@ -1,7 +1,4 @@
-"""What the small checkpoints are pretrained on: molecules of ChEMBL (through MoleculeACE) and MOSES, as batches.
-
-A *reading* is one visit to a molecule; a corpus of many tokens reads a molecule several times.
-"""
+"""What the small checkpoints are pretrained on: molecules of ChEMBL (through MoleculeACE) and MOSES, as batches."""
 
 import dataclasses
 
@@ -19,11 +16,11 @@ MOSES_TOKENS = 37  # of a molecule, on average
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Distinct molecules as ``smiles`` and token ``ids`` [L], and for each of the ``readings`` its molecule's index."""
+    """Distinct molecules, and which of them are read; if there are to be many tokens, a molecule is read repeatedly."""
 
     smiles: list[str]
-    ids: list[np.ndarray]
-    readings: np.ndarray
+    ids: list[np.ndarray]  # tokens [L]
+    readings: np.ndarray  # the molecule's index for each
 
     def lengths(self) -> np.ndarray:
         """Number of tokens of each reading."""
@@ -114,8 +111,7 @@ class TokenBatches(torch.utils.data.Dataset):
 def usable(values: np.ndarray, rare: float = 0.001, equal: float = 0.999) -> np.ndarray:
     """Which descriptors [d] make targets: defined for all molecules, not constant, and no duplicate of an earlier one.
 
-    Constant: fewer molecules than the share ``rare`` differ from the commonest value. Duplicate: correlation above
-    ``equal``.
+    Constant: a smaller share than ``rare`` differs from the commonest value. Duplicate: correlation above ``equal``.
     """
     kept = np.isfinite(values).all(axis=0)
     for column in np.flatnonzero(kept):

@@ -195,8 +195,7 @@ def around_best(name: str, epochs: int, rates: Sequence[float]) -> Sequence[floa
 
 
 def fair() -> Iterator[Run]:
-    """Each method with the rate that the sweep found best on the validation split."""
-    rows = sweep()
+    rows = sweep()  # each method gets the rate that was best on the validation split
     rates = rows[rows["best"]].set_index(["name", "epochs"])["rate"]
     for seed, epochs, name in product(SEEDS, EPOCHS, SWEPT):
         cfg = swept_settings(name, epochs, float(rates[name, epochs]), seed)
@@ -479,7 +478,6 @@ def out_of_fold(inputs: selection.RuleInputs, n_folds: int = 5) -> np.ndarray:
 
 
 def after(cfg: Settings, train: pd.DataFrame) -> Row:
-    """Errors after training on a table for all epochs."""
     row = pipeline.graded(pipeline.after_mlm(cfg, train[["smiles", "label"]], early_stopping=False), cfg).row
     return {name: row[name] for name in ERRORS}
 

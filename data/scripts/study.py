@@ -63,7 +63,7 @@ class Run:
 def add(table: str, key: Row, row: Row, settings: str, predictions: pd.DataFrame | None = None) -> None:
     """Write a row in place of an earlier one with the same key; two processes may write to one table.
 
-    ``predictions`` has the test molecules (``smiles``, ``label``) and a column with what was predicted for them.
+    ``predictions``: ``smiles``, ``label``, and a column of what was predicted.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     whole = {**key, **row, "commit": commit(), "date": datetime.date.today().isoformat(), "settings": settings}

@@ -22,8 +22,6 @@ COMPUTED: list[int] = []
 
 @dataclasses.dataclass(frozen=True)
 class Fake:
-    """A recipe that trains nothing; it says that it was run."""
-
     version: int = 1
     files = ()
 
@@ -36,22 +34,15 @@ class Fake:
         return {"rmse": 0.5 + cfg.seed, "predictions": np.arange(16) / 3}
 
 
-def fake(epochs=4, version=1):
-    def runs():
-        for seed in (0, 1, 2):
-            cfg = settings("smoke", limit=16, seed=seed, epochs=epochs)
-            yield Run("fake", {"variant": "a", "seed": seed}, cfg, Fake(version))
-
-    return runs
-
-
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Call the command line, with one study, in an empty folder of results."""
     monkeypatch.setattr(study, "RESULTS", tmp_path)
 
-    def call(*arguments, runs):
-        monkeypatch.setattr(results, "STUDIES", {"fake": runs})
+    def call(*arguments, version=1, **changed):
+        base = settings("smoke", limit=16, **changed)
+        runs = [Run("fake", {"variant": "a", "seed": i}, base.replace(seed=i), Fake(version)) for i in (0, 1, 2)]
+        monkeypatch.setattr(results, "STUDIES", {"fake": lambda: runs})
         monkeypatch.setattr(sys, "argv", ["results.py", *arguments])
         COMPUTED.clear()
         with pytest.raises(SystemExit) as end:
@@ -62,10 +53,10 @@ def make(tmp_path, monkeypatch):
 
 
 def test_missing_rows_are_added_and_the_others_stay(make):
-    make(runs=fake())
+    make()
     assert COMPUTED == [0, 1, 2]
     read("fake").query("seed != 1").to_csv(study.RESULTS / "fake.csv", index=False)  # as after an interruption
-    make(runs=fake())
+    make()
     assert COMPUTED == [1]
     table, predictions = read("fake"), read("fake_predictions")
     assert list(table) == ["variant", "seed", "rmse", "commit", "date", "settings"]
@@ -74,23 +65,20 @@ def test_missing_rows_are_added_and_the_others_stay(make):
 
 
 def test_rows_of_other_settings_or_code_are_listed_and_not_computed_again(make, capsys):
-    make(runs=fake())
-    assert make("--check", runs=fake()) == 0 and not COMPUTED
-    for other in (fake(epochs=5), fake(version=2)):
-        capsys.readouterr()
-        assert make("--check", runs=other) == "3 rows differ"
-        assert capsys.readouterr().out.count("today") == 3 and not COMPUTED
-        make(runs=other)
-        assert not COMPUTED
+    make()
+    assert make("--check") == 0 and not COMPUTED
+    for other in ({"epochs": 5}, {"version": 2}):
+        assert make("--check", **other) == "3 rows differ" and not COMPUTED
+        assert make(**other) == 0 and not COMPUTED
     (study.RESULTS / "fake.csv").unlink()
-    assert make("--check", runs=fake()) == "3 rows differ" and "missing" in capsys.readouterr().out
+    capsys.readouterr()
+    assert make("--check") == "3 rows differ" and capsys.readouterr().out.count("missing") == 3
 
 
 def writer(folder, variant):
     study.RESULTS = folder
     for seed in range(5):
-        key = {"variant": variant, "seed": seed}
-        add("t", key, {"rmse": 1.0}, "0" * 12, TABLE.assign(**{f"{variant}/{seed}": 1.0}))
+        add("t", {"variant": variant, "seed": seed}, {}, "0" * 12, TABLE.assign(**{f"{variant}/{seed}": 1.0}))
 
 
 def test_two_writers_lose_nothing_and_no_digit(tmp_path, monkeypatch):

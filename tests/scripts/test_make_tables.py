@@ -45,10 +45,9 @@ def test_logp_is_a_logd_for_neutral_molecules_and_too_high_for_charged_ones():
     both = pd.read_csv(DATA_FOLDER / "logp_and_logd.csv")
     assert [bool(ionisable_groups(s)) for s in both["smiles"]] == both["ionisable"].tolist()
     gap = (both["logp"] - both["logd"]).groupby(both["ionisable"])
-    size, spread = gap.apply(lambda d: d.abs().median()), gap.apply(lambda d: (d**2).mean() ** 0.5)
     assert gap.size().to_dict() == {False: 85, True: 107}
-    assert size[False] == pytest.approx(0.13, abs=0.02) and spread[False] == pytest.approx(0.45, abs=0.03)
-    assert gap.median()[True] == pytest.approx(1.83, abs=0.05) and spread[True] == pytest.approx(2.07, abs=0.05)
+    assert gap.apply(lambda d: d.abs().median())[False] == pytest.approx(0.13, abs=0.02)
+    assert gap.median()[True] == pytest.approx(1.83, abs=0.05)
     assert gap.apply(lambda d: (d > -0.35).mean())[True] > 0.98, "a charge lowers logD, and never raises it"
 
 

@@ -26,8 +26,7 @@ from trak_scores import DIMENSIONS, Trak
 
 FOLDER = RUNS_FOLDER / "peers"
 
-#: Shares of the largest eigenvalue; EK-FAC takes minutes for each.
-FEWER_DAMPINGS = (0.01, 0.001)
+FEWER_DAMPINGS = (0.01, 0.001)  # shares of the largest eigenvalue; EK-FAC takes minutes for each
 
 #: What the two libraries take where nothing is said: an absolute damping, and no regularisation.
 EKFAC_DEFAULT, TRAK_DEFAULT = "1e-8", "none"

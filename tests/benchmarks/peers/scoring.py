@@ -14,7 +14,6 @@ from rows import Row, in_turns, timing_rows, write
 
 BATCH, ROUNDS = 32, 5
 
-#: What is compared -> library.
 LIBRARIES = {"forward mode": "molft", "a backward pass each": "torch", "vmap(grad)": "torch"}
 
 

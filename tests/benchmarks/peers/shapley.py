@@ -20,11 +20,8 @@ from rows import Row, in_turns, timing_rows, write
 MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 0, 3
 
 #: What is compared -> library.
-LIBRARIES = {
-    "prefix Cholesky": "molft",
-    "permutation sampling": "pydvl",
-    "refits, the same permutations": "scikit-learn",
-}
+REFITS = "refits along the same permutations"
+LIBRARIES = {"prefix Cholesky": "molft", "permutation sampling": "pydvl", REFITS: "scikit-learn"}
 
 
 class Game:
@@ -51,7 +48,6 @@ class Game:
         return permutation_values(*given, alpha=ALPHA, n_permutations=PERMUTATIONS, seed=SEED).values
 
     def pydvl(self) -> np.ndarray:
-        """By pyDVL with scikit-learn's ridge, without truncation or cache."""
         train, validation = (Dataset(X, y) for X, y in ((self.X, self.y), (self.X_val, self.y_val)))
         scorer = SupervisedScorer("neg_mean_squared_error", validation, default=self.empty)
         utility = ModelUtility(Ridge(alpha=ALPHA), scorer, catch_errors=False)
