@@ -60,9 +60,13 @@ def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
     """Random halves of the training split and the secondary set, in complementary pairs."""
     secondary = selection.secondary_table(cfg)
     pool = selection.with_secondary(cfg, secondary)
+    rng = np.random.default_rng(SUBSETS_SEED)
+    members = np.zeros((2 * n_pairs, len(pool)), dtype=bool)
+    for pair in range(n_pairs):
+        members[2 * pair, rng.permutation(len(pool))[: len(pool) // 2]] = True
+        members[2 * pair + 1] = ~members[2 * pair]
     n = len(pool) - len(secondary)
-    members, parts = random_halves(len(pool), n_pairs, SUBSETS_SEED), ((0, n), (n, len(secondary)))
-    return Plan(pool.iloc[:0], pool, members, n_seeds, 1000, parts)
+    return Plan(pool.iloc[:0], pool, members, n_seeds, 1000, ((0, n), (n, len(secondary))))
 
 
 def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
@@ -77,16 +81,6 @@ def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int =
             row[rng.permutation(np.flatnonzero(pool["ionisable"] == ionisable))[:wanted]] = True
     base = selection.with_secondary(cfg, secondary)
     return Plan(base, pool[["smiles", "label"]], members, n_seeds, 5000, ((0, len(pool)),))
-
-
-def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
-    """Membership bool [2 n_pairs, n] of random halves of n molecules; rows 2k and 2k + 1 are complementary."""
-    rng = np.random.default_rng(seed)
-    members = np.zeros((2 * n_pairs, n), dtype=bool)
-    for pair in range(n_pairs):
-        members[2 * pair, rng.permutation(n)[: n // 2]] = True
-        members[2 * pair + 1] = ~members[2 * pair]
-    return members
 
 
 def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:

@@ -66,7 +66,7 @@ def badges(paths: list[Path], repository: str) -> None:
 
 
 def main() -> None:
-    """Do what the command line asks; with a failed notebook the exit code is 1, and the others run all the same."""
+    """A notebook that fails ends there; the others run all the same, and the exit code is 1."""
     notebooks = sorted(NOTEBOOKS_FOLDER.glob("*.ipynb"))
     if sys.argv[1] == "badges":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

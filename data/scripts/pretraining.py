@@ -37,9 +37,8 @@ MINI: dict[str, Any] = dict(
     embedding_dropout_prob=0.0, redraw_in_training=False,
 )  # fmt: skip
 
-#: Share of the tokens from ChEMBL, and share of the steps in which the learning rate falls.
-CHEMBL_SHARE, DECAY = 0.6, 0.25
-
+CHEMBL_SHARE = 0.6  # of the tokens
+DECAY = 0.25  # share of the steps in which the learning rate falls
 FOLDER = RUNS_FOLDER / "pretraining"
 
 
@@ -82,7 +81,6 @@ class TwoTasks(MolformerForMaskedLM):
     def forward(  # type: ignore[override]  # the Trainer calls it by name, and reads the loss alone
         self, input_ids, attention_mask, labels, descriptors
     ) -> dict[str, Tensor]:
-        """Token ids and labels [B, L]; descriptors [B, d]."""
         encoded = self.molformer(input_ids, attention_mask)
         error = nn.functional.mse_loss(self.descriptor_head(encoded.pooler_output), descriptors)
         masked = self.predicted(encoded, labels).loss
@@ -170,8 +168,7 @@ def training_arguments(plan: Plan, folder: Path, n_batches: int) -> TrainingArgu
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    plan = PLANS[name]
+    plan = PLANS[sys.argv[1]]
     excluded = excluded_molecules(plan.descriptors > 0)
     corpus = draw_corpus(plan.tokens, CHEMBL_SHARE, excluded, plan.seed, plan.n_moses)
-    pretrain(corpus, plan, FOLDER / f"{name}-run")
+    pretrain(corpus, plan, FOLDER / f"{sys.argv[1]}-run")

@@ -65,9 +65,9 @@ def test_an_interrupted_run_resumes_and_leaves_a_plain_checkpoint(tmp_path, monk
 
     monkeypatch.setattr(Trainer, "training_step", counted)
     with pytest.raises(KeyboardInterrupt):
-        pretraining.pretrain(small_corpus(), plan, tmp_path / "run")
-    (tmp_path / "run" / "checkpoint-9").mkdir()  # half-written: without the Trainer's state
-    pretraining.pretrain(small_corpus(), plan, tmp_path / "run")
+        pretraining.pretrain(small_corpus(1), plan, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint-90").mkdir()  # half-written: without the Trainer's state
+    pretraining.pretrain(small_corpus(1), plan, tmp_path / "run")
     assert steps[:5] == [0, 1, 2, 2, 3]
     assert not [name for name in load_file(plan.output / "model.safetensors") if "descriptor" in name]
     assert load_model(plan.output, task="mlm").config.architectures == ["MolformerForMaskedLM"]
