@@ -88,11 +88,6 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
         Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
     limit
         Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
-
-    Raises
-    ------
-    DataError
-        If the file is no bank, or was made from other data than the repository now has.
     """
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
@@ -160,7 +155,7 @@ def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
-    """Scores as floats [n_queries, n_train]; DataError if they are anything else."""
+    """Scores as floats [n_queries, n_train]."""
     expected = (len(bank.labels), bank.members.shape[1])
     needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
     try:
