@@ -118,9 +118,7 @@ def sweep() -> pd.DataFrame:
     """The reported sweep of learning rates: one row for each method, number of epochs and rate.
 
     ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of ``validation``
-    and ``test`` RMSE in logD, and ``best``: the smallest of the rates within one standard error of the lowest
-    validation error, among those with the most seeds (the one standard error rule; Hastie, Tibshirani and Friedman
-    2009, section 7.10). The method that trains most comes first.
+    and ``test`` RMSE in logD, and whether this rate is ``best``. The method that trains most comes first.
     """
     table = load_results("sweep").groupby(["name", "epochs", "rate"], sort=False).agg(
         trained=("trained", "first"), seeds=("seed", "size"), validation=("validation_rmse", "mean"),
@@ -132,7 +130,10 @@ def sweep() -> pd.DataFrame:
 
 
 def _best_rate(rates: pd.DataFrame) -> int:
-    """The index of the smallest rate within one standard error of the best, among those with the most seeds."""
+    """The index of the smallest rate whose validation error is within one standard error of the lowest.
+
+    The one standard error rule (Hastie, Tibshirani and Friedman 2009, section 7.10), among rates with the most seeds.
+    """
     rates = rates[rates["seeds"] == rates["seeds"].max()]
     lowest = rates.loc[rates["validation"].idxmin()]
     error = 0 if pd.isna(lowest["error"]) else lowest["error"]  # one seed has no standard error
@@ -177,12 +178,12 @@ def compare_with_report(table: str, ours: Mapping[str, Scores], column: str | No
         theirs = {name: row[column] for name, row in theirs.items()}
     names = list(dict.fromkeys([*ours, *theirs]))  # each name once: ours first
     intervals = {name: "[{:.3f}, {:.3f}]".format(*found.interval) for name, found in ours.items()}
-    rows = {
-        "report": [theirs.get(name, np.nan) for name in names],
-        "ours": [ours[name].rmse if name in ours else np.nan for name in names],
-        "95 % interval": [intervals.get(name, "") for name in names],
+    columns = {
+        "report": pd.Series(theirs),
+        "ours": pd.Series({name: found.rmse for name, found in ours.items()}),
+        "95 % interval": pd.Series(intervals).reindex(names, fill_value=""),
     }
-    return pd.DataFrame(rows, index=pd.Index(names, name="test RMSE / logD"))
+    return pd.DataFrame(columns, index=pd.Index(names, name="test RMSE / logD"))
 
 
 # A class's submissions

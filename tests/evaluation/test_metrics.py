@@ -1,11 +1,13 @@
 """Scores, intervals, paired differences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
-from molft_utils import DataError, paired_difference, scores
+from molft_utils import DataError, evaluate, paired_difference, scores
 from molft_utils.evaluation import auroc, mean_rmse
+from molft_utils.molformer import MolformerForSequenceClassification
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.normal(2.0, 1.2, size=400)
@@ -21,10 +23,12 @@ def test_scores_of_a_known_prediction():
     assert np.isnan(scores([1.0, 1.0], [1.0, 2.0]).r2), "constant labels have no R²"
 
 
-def test_the_unit_is_that_of_the_labels():
+def test_the_unit_is_that_of_the_labels(tiny):
+    table = pd.DataFrame({"smiles": ["CCO", "CCN"], "label": [0.0, 1.0]})
+    table.attrs["target"] = "pIC50"
+    assert "] pIC50, MAE" in str(evaluate(MolformerForSequenceClassification(tiny).eval(), table))
     assert "0.707 [0.000, 1.000] logD, MAE" in str(scores([0.0, 0.0], [1.0, 0.0]))
-    assert " pIC50, MAE" in str(scores([0.0, 0.0], [1.0, 0.0], unit="pIC50"))
-    assert " pIC50: " in str(paired_difference(LABELS, noisy(0.5, 1), noisy(0.6, 2), unit="pIC50"))
+    assert "] pIC50: " in str(paired_difference(LABELS, noisy(0.5, 1), noisy(0.6, 2), unit="pIC50"))
 
 
 def test_the_interval_is_that_of_scipys_percentile_bootstrap():
