@@ -26,7 +26,7 @@ def peers(session: nox.Session) -> None:
     # kronfluence asks for torchvision without importing it; transformers would, and fails with a CPU build of torch.
     session.run("pip", "uninstall", "--yes", "torchvision")
     for name in session.posargs or ("bank", "solvers", "scoring", "shapley", "training", "growth"):
-        session.run("python", f"{PEERS}/{name}.py", env={"OMP_NUM_THREADS": "1", "PYTHONPATH": "."})
+        session.run("python", f"{PEERS}/{name}.py", env={"OMP_NUM_THREADS": "1", "PYTHONPATH": ".:data/scripts"})
 
 
 @nox.session(python="3.13", venv_backend="venv", reuse_venv=True)

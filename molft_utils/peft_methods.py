@@ -13,13 +13,11 @@ ia3      a factor for each key, value and inner feed-forward activation, 1 at fi
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -33,21 +31,13 @@ HEAD = "classifier"
 #: Files of a saved adapter, besides the configuration and peft's own.
 BITFIT, OMEGA, BASE = "bitfit.safetensors", "omega.safetensors", "base.json"
 
-#: What peft's save_pretrained writes lacks Omega and the labels' mean and standard deviation, and its from_pretrained
-#: would give another model without a word. This type of task makes it refuse, with a message that says what to do.
+#: What peft alone saves lacks Omega and the labels' mean and standard deviation, and would come back as another model
+#: without a word. With this "type of task" peft refuses to load it, and shows the remedy.
 NOT_ALONE = f"none; write an adapter with {__name__}.save_adapter, and read it with load_adapter"
 
 
 def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> PreTrainedModel | PeftModel:
-    """Choose which parameters of a plain regression model train. It is changed in place; LoRA and (IA)^3 wrap it.
-
-    Raises
-    ------
-    SettingsError
-        For a method that is not in the table above.
-    MolftError
-        If the installed torchao is too old for peft (as on Colab); the message names the remedy.
-    """
+    """Choose which parameters of a plain regression model train. It is changed in place; LoRA and (IA)^3 wrap it."""
     if method == "full":
         return cast(PreTrainedModel, model.requires_grad_(True))
     if method == "bitfit":
@@ -90,12 +80,13 @@ def _ia3(head: list[str]) -> IA3Config:
     return IA3Config(target_modules=targets, feedforward_modules=feed_forward, modules_to_save=head)
 
 
-def _wrapped(model: PreTrainedModel, config: LoraConfig | IA3Config) -> PeftModel:
+def _wrapped(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     hold_omega(model)
     try:
-        with _quiet_peft():
+        with warnings.catch_warnings():  # peft uses the old name of a property of transformers
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             wrapped = cast(PeftModel, get_peft_model(model, config))
-    except ImportError as error:
+    except ImportError as error:  # torchao is too old for peft, as on Colab
         raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
     config.task_type = NOT_ALONE
     return wrapped
@@ -109,7 +100,6 @@ def hold_omega(model: nn.Module, hold: bool = True) -> None:
 
 def trainable(model: nn.Module) -> tuple[int, int]:
     """The numbers of parameters that train, and of all; a head that peft keeps twice counts once."""
-    # peft keeps the untrained head next to the copy that trains.
     counted = [p for name, p in model.named_parameters() if ".original_module." not in name]
     return sum(p.numel() for p in counted if p.requires_grad), sum(p.numel() for p in counted)
 
@@ -154,18 +144,11 @@ def save_adapter(model: PreTrainedModel | PeftModel, folder: str | Path) -> None
         save_file(trained, folder / BITFIT)
     save_file({str(i): m.weight.contiguous() for i, m in enumerate(_feature_maps(model))}, folder / OMEGA)
     (folder / BASE).write_text(json.dumps(_mean_embedding(model).tolist()), encoding="utf-8")
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    cast(PreTrainedModel, plain).config.save_pretrained(folder)
+    model.config.save_pretrained(folder)
 
 
 def load_adapter(base: PreTrainedModel, folder: str | Path) -> PreTrainedModel | PeftModel:
-    """Put what :func:`save_adapter` wrote on the checkpoint ``base`` from which it was trained; changed in place.
-
-    Raises
-    ------
-    CheckpointError
-        If :func:`save_adapter` did not write the folder, or it was trained from another checkpoint or head.
-    """
+    """Put what :func:`save_adapter` wrote on the checkpoint ``base`` from which it was trained; changed in place."""
     folder = Path(folder)
     if not (folder / BASE).exists():
         raise CheckpointError(f"{folder} holds no {BASE}: save_adapter writes it, peft's save_pretrained leaves it out")
@@ -181,26 +164,15 @@ def load_adapter(base: PreTrainedModel, folder: str | Path) -> PreTrainedModel |
     if (folder / BITFIT).exists():
         _bitfit(base).load_state_dict(load_file(folder / BITFIT), strict=False)
         return base.eval()
-    hold_omega(base)
     values = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    config = PeftConfig.from_peft_type(**{**values, "task_type": None})
-    with _quiet_peft():
-        model = PeftModel.from_pretrained(base, folder, config=config)
-    config.task_type = NOT_ALONE
+    model = _wrapped(base, PeftConfig.from_peft_type(**{**values, "task_type": None}))
+    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
     return model.eval()
 
 
 def _mean_embedding(model: nn.Module) -> torch.Tensor:
     """The mean token embedding [D], which tells checkpoints apart: no adapter trains it."""
     return next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight.detach().mean(dim=0).float().cpu()
-
-
-@contextmanager
-def _quiet_peft() -> Iterator[None]:
-    """Silence the warning of transformers that peft uses the old name of a property."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        yield
 
 
 def _feature_maps(model: nn.Module) -> list[FeatureMap]:

@@ -7,9 +7,6 @@ import os
 
 os.environ.setdefault("MOLFT_PROFILE", "smoke")
 
-import shutil
-import subprocess
-
 import pytest
 import torch
 from transformers.utils import logging
@@ -55,44 +52,3 @@ def batch() -> dict[str, torch.Tensor]:
     ids = torch.randint(4, 60, (4, 9), generator=generator)
     mask = (torch.arange(9) < torch.tensor([[9], [7], [5], [3]])).long()
     return {"input_ids": ids.where(mask.bool(), torch.tensor(2)), "attention_mask": mask}
-
-
-class Disk:
-    """A small disk of its own, mounted on a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-
-    def mount(self, options: str) -> bool:
-        """Mount it, or change it; whether this could be done."""
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.folder)]
-        return shutil.which("mount") is not None and not subprocess.run(command, capture_output=True).returncode
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 600 kB; ``disk.mount("remount,size=9m")`` enlarges it, ``"remount,ro"`` makes it read-only."""
-    small = Disk(tmp_path / "disk")
-    if not small.mount("size=600k"):
-        pytest.skip("no disk can be mounted here: this needs Linux and its root user")
-    yield small
-    subprocess.run(["umount", "--lazy", str(small.folder)], check=True)
-
-
-def flip_a_bit(path) -> None:
-    """Change one bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def cut(path) -> None:
-    """Leave the first half of a file."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-@pytest.fixture(params=[flip_a_bit, cut, os.unlink], ids=["a flipped bit", "a cut file", "a missing file"])
-def damage(request):
-    """Each way to damage a file."""
-    return request.param

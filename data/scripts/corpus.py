@@ -1,7 +1,4 @@
-"""What the small checkpoints are pretrained on: molecules of ChEMBL (through MoleculeACE) and MOSES, as batches.
-
-A *reading* is one visit to a molecule; a corpus of many tokens reads a molecule several times.
-"""
+"""What the small checkpoints are pretrained on: molecules of ChEMBL (through MoleculeACE) and MOSES, as batches."""
 
 import dataclasses
 
@@ -13,41 +10,36 @@ import tables
 from molft_utils.data import canonicalise, flat_key
 from molft_utils.molformer import MAX_TOKENS, load_tokenizer
 
-#: Fixes which molecules the first checkpoint left out.
-FIRST_SEED = 7
-
-#: Tokens of a MOSES molecule, on average.
-MOSES_TOKENS = 37
+FIRST_SEED = 7  # fixes which molecules the first checkpoint left out
+MOSES_TOKENS = 37  # of a molecule, on average
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Distinct molecules as ``smiles`` and token ``ids`` [L], and for each of the ``readings`` its molecule's index."""
+    """Distinct molecules, and which of them are read; if there are to be many tokens, a molecule is read repeatedly."""
 
     smiles: list[str]
-    ids: list[np.ndarray]
-    readings: np.ndarray
+    ids: list[np.ndarray]  # tokens [L]
+    readings: np.ndarray  # the molecule's index for each
 
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens of all readings."""
-        return int(np.array([len(i) for i in self.ids])[self.readings].sum())
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each reading."""
+        return np.array([len(ids) for ids in self.ids])[self.readings]
 
 
 def draw_corpus(
     n_tokens: int, chembl_share: float, excluded: set[str], seed: int, n_moses: int | None = None
 ) -> Corpus:
-    """Draw a corpus of about ``n_tokens`` tokens.
+    """Draw a corpus of about ``n_tokens`` tokens without the molecules whose keys are ``excluded``.
 
     A share of them is from MoleculeACE, whose molecules are read as often as this needs; the others are from MOSES:
-    ``n_moses`` molecules, read repeatedly as well, or a new one for each reading. ``excluded`` are keys of molecules to
-    leave out.
+    ``n_moses`` molecules, read repeatedly as well, or a new one for each reading.
     """
     rng = np.random.default_rng(seed)
     all_chembl = map(canonicalise, sources.moleculeace_smiles())
     chembl, chembl_ids = encoded([s for s in all_chembl if flat_key(s) not in excluded])
     readings = repeated(len(chembl), chembl_share * n_tokens / sum(map(len, chembl_ids)), rng)
-    pool = sources.moses_smiles("train")
+    pool = sources.moses_smiles()
     if n_moses:  # the same molecules however long a run is, so that their descriptors are computed once
         rng = np.random.default_rng(seed)
     wanted = int((1 - chembl_share) * n_tokens / MOSES_TOKENS)
@@ -73,12 +65,10 @@ def encoded(smiles: list[str]) -> tuple[list[str], list[np.ndarray]]:
     """The molecules whose symbols the tokeniser knows and that have at most 128 tokens, and their token ids (int16)."""
     tokenizer = load_tokenizer()
     kept, ids = [], []
-    for start in range(0, len(smiles), 50_000):
-        chunk = smiles[start : start + 50_000]
-        for s, tokens in zip(chunk, tokenizer(chunk)["input_ids"], strict=True):
-            if len(tokens) <= MAX_TOKENS and tokenizer.unk_token_id not in tokens:
-                kept.append(s)
-                ids.append(np.array(tokens, dtype=np.int16))
+    for s, tokens in zip(smiles, tokenizer(smiles)["input_ids"], strict=True):
+        if len(tokens) <= MAX_TOKENS and tokenizer.unk_token_id not in tokens:
+            kept.append(s)
+            ids.append(np.array(tokens, dtype=np.int16))
     return kept, ids
 
 
@@ -89,23 +79,14 @@ def repeated(n: int, times: float, rng: np.random.Generator) -> np.ndarray:
 
 
 class TokenBatches(torch.utils.data.Dataset):
-    """A data set whose items are batches: molecules of similar lengths.
+    """A data set whose items are batches: molecules of similar lengths, at most ``tokens_per_batch`` with the padding.
 
-    Parameters
-    ----------
-    molecules
-        What to read.
-    tokens_per_batch
-        Largest number of tokens in a batch, padding included.
-    seed
-        Fixes which molecules of equal length share a batch.
-    targets
-        Standardised descriptors [n molecules, d], given with each molecule; None for none.
+    ``targets`` [n molecules, d], standardised descriptors, come with each molecule.
     """
 
     def __init__(self, molecules: Corpus, tokens_per_batch: int, seed: int, targets: np.ndarray | None = None):
         self.molecules, self.targets = molecules, targets
-        lengths = np.array([len(ids) for ids in molecules.ids])[molecules.readings]
+        lengths = molecules.lengths()
         # By length, and at random within one length.
         order = np.lexsort((np.random.default_rng(seed).random(len(lengths)), lengths))
         # A batch ends before the reading with which it would exceed the budget, padded to the longest.
@@ -120,32 +101,28 @@ class TokenBatches(torch.utils.data.Dataset):
         return len(self.batches)
 
     def __getitem__(self, i: int) -> list[dict]:
-        return [self._item(molecule) for molecule in self.molecules.readings[self.batches[i]]]
-
-    def _item(self, molecule: int) -> dict:
-        target = {} if self.targets is None else {"descriptors": self.targets[molecule]}
-        return {"input_ids": self.molecules.ids[molecule].tolist(), **target}
+        read = self.molecules.readings[self.batches[i]]
+        items: list[dict] = [{"input_ids": self.molecules.ids[molecule].tolist()} for molecule in read]
+        if self.targets is not None:
+            items = [{**item, "descriptors": self.targets[m]} for item, m in zip(items, read, strict=True)]
+        return items
 
 
 def usable(values: np.ndarray, rare: float = 0.001, equal: float = 0.999) -> np.ndarray:
     """Which descriptors [d] make targets: defined for all molecules, not constant, and no duplicate of an earlier one.
 
-    Constant: fewer molecules than the share ``rare`` differ from the commonest value. Duplicate: correlation above
-    ``equal``.
+    Constant: a smaller share than ``rare`` differs from the commonest value. Duplicate: correlation above ``equal``.
     """
     kept = np.isfinite(values).all(axis=0)
     for column in np.flatnonzero(kept):
         _, counts = np.unique(values[:, column], return_counts=True)
         kept[column] = 1 - counts.max() / len(values) >= rare
-    chosen: list[int] = []
     candidates = np.flatnonzero(kept)
     correlation = np.abs(np.corrcoef(values[:, candidates], rowvar=False))
-    for place in range(len(candidates)):
-        if not (correlation[place, chosen] > equal).any():
-            chosen.append(place)
-    mask = np.zeros(values.shape[1], dtype=bool)
-    mask[candidates[chosen]] = True
-    return mask
+    for place, column in enumerate(candidates):
+        earlier = kept[candidates[:place]]  # without the duplicates that were found before
+        kept[column] = not (correlation[place, :place][earlier] > equal).any()
+    return kept
 
 
 def standardised(values: np.ndarray, limit: float = 6.0) -> np.ndarray:

@@ -48,7 +48,6 @@ def write_back(executed: Path, path: Path) -> bool:
 
 
 def set_up_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The first code cell."""
     return next(cell for cell in notebook.cells if cell.cell_type == "code")
 
 
@@ -67,13 +66,14 @@ def badges(paths: list[Path], repository: str) -> None:
 
 
 def main() -> None:
-    """Do what the command line asks; with a failed notebook the exit code is 1, and the others run all the same."""
+    """A notebook that fails ends there; the others run all the same, and the exit code is 1."""
     notebooks = sorted(NOTEBOOKS_FOLDER.glob("*.ipynb"))
     if sys.argv[1] == "badges":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         badges([*notebooks, ROOT / "README.md", ROOT / "CITATION.cff"], project["tool"]["molft"]["repository"])
         return
-    failed = [path.name for path in notebooks if not execute(path, {"run": "html", "refresh": "notebook"}[sys.argv[1]])]
+    to = {"run": "html", "refresh": "notebook"}[sys.argv[1]]
+    failed = [path.name for path in notebooks if not execute(path, to)]
     raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

@@ -3,24 +3,21 @@
 A figure stands between two comments. The first names a function of this file and its arguments::
 
     <!-- figures: difference table1 after-mlm baseline -->−0.005 [−0.014, +0.004]: no difference shown<!-- end -->
-
-The words around it are written by hand. What stands between the comments comes from the tables in ``data/results``.
 """
 
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from molft_utils.evaluation import results
+from molft_utils.files import CARRIED, ROOT
 
-DATA = Path(__file__).resolve().parents[1]
-CARDS = (DATA / "molformer-mini/README.md", DATA / "molformer-mini-descriptors/README.md")
-PAGES = (DATA.parent / "README.md", DATA / "results/README.md", DATA.parent / "tests/README.md", *CARDS)
+CARDS = [folder / "README.md" for folder in CARRIED.values()]
+PAGES = [ROOT / "README.md", ROOT / "data/results/README.md", ROOT / "tests/README.md", *CARDS]
 
 BETWEEN_COMMENTS = re.compile(r"(<!-- figures: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
 
@@ -36,7 +33,7 @@ def difference(table: str, a: str, b: str, **where: Any) -> str:
     found = results.difference(table, a, b, **where)
     low, high = found.interval
     figure = f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return figure if low > 0 or high < 0 else f"{figure}: no difference shown"
+    return figure if low > 0 or high < 0 else f"{figure}: {found.verdict}"
 
 
 def value(table: str, columns: str, form: str, **where: str | float) -> str:
@@ -62,7 +59,7 @@ def rate(name: str, epochs: str) -> str:
     return f"{chosen['rate'].item():.0e}"
 
 
-FUNCTIONS: dict[str, Callable[..., str]] = {f.__name__: f for f in (mean, difference, value, pivot, rate)}
+FUNCTIONS: dict[str, Any] = {"mean": mean, "difference": difference, "value": value, "pivot": pivot, "rate": rate}
 
 
 def rewritten(text: str) -> str:
@@ -95,10 +92,9 @@ def _rows(table: str, **where: str | float) -> pd.DataFrame:
 
 
 def _heading(name: object) -> str:
-    parts = name if isinstance(name, tuple) else (name,)  # ("permuted", 0.2) -> permuted, 20 %
-    return ", ".join(
-        p if isinstance(p, str) else f"{100 * p:.0f} %" if isinstance(p, float) else f"{p:,}" for p in parts
-    )
+    if isinstance(name, tuple):  # ("permuted", 0.2) -> permuted, 20 %
+        return ", ".join(map(_heading, name))
+    return name if isinstance(name, str) else f"{100 * name:.0f} %" if isinstance(name, float) else f"{name:,}"
 
 
 if __name__ == "__main__":

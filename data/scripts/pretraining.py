@@ -7,9 +7,8 @@ Both were run in two processes, which share each step (faster on two cores than 
 
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 data/scripts/pretraining.py mini-descriptors-first
 
-The learning rate warms up, stays constant, and decays over the last part of the run. A run takes hours. The Trainer's
-own checkpoints make it resumable: it continues from the last one with the same batches, though their first masks are
-drawn otherwise than in an uninterrupted run, as the loader reads one batch ahead.
+A run takes hours, on the CPU. If it is called again, it continues from the Trainer's last checkpoint with the same
+batches, though their first masks are other ones than in an uninterrupted run, as the loader reads one batch ahead.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 import tables
 from corpus import Corpus, TokenBatches, draw_corpus, first_secondary_pool, standardised, usable
@@ -30,18 +29,16 @@ from descriptors import DESCRIPTORS, described
 from molft_utils.data import flat_key, load_logp
 from molft_utils.files import CARRIED, RUNS_FOLDER, write_atomically
 from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM, load_tokenizer, quiet_transformers
-from molft_utils.training import OneDevice, mlm_collator, resolved_precision
+from molft_utils.training import mlm_collator
 
-#: The mini architecture: hidden size 128, and a constant Omega (``redraw_in_training=False``), so that training
-#: and evaluation see the same function.
+#: The mini architecture. Its Omega is constant, so that training and evaluation see the same function.
 MINI: dict[str, Any] = dict(
     hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256, hidden_dropout_prob=0.0,
     embedding_dropout_prob=0.0, redraw_in_training=False,
 )  # fmt: skip
 
-#: Share of the tokens from ChEMBL, and share of the steps in which the learning rate falls.
-CHEMBL_SHARE, DECAY = 0.6, 0.25
-
+CHEMBL_SHARE = 0.6  # of the tokens
+DECAY = 0.25  # share of the steps in which the learning rate falls
 FOLDER = RUNS_FOLDER / "pretraining"
 
 
@@ -72,8 +69,7 @@ PLANS = {
 class TwoTasks(MolformerForMaskedLM):
     """Masked-language modelling, and a linear regression of descriptors on the pooled vector.
 
-    The loss is the masked-token loss plus ``weight`` times the mean squared error of the standardised descriptors. The
-    regression's own weights serve the training alone.
+    The loss is the masked-token loss plus ``weight`` times the mean squared error of the standardised descriptors.
     """
 
     def __init__(self, config: MolformerConfig, n_descriptors: int, weight: float):
@@ -85,7 +81,6 @@ class TwoTasks(MolformerForMaskedLM):
     def forward(  # type: ignore[override]  # the Trainer calls it by name, and reads the loss alone
         self, input_ids, attention_mask, labels, descriptors
     ) -> dict[str, Tensor]:
-        """Token ids and labels [B, L], ``descriptors`` [B, d]."""
         encoded = self.molformer(input_ids, attention_mask)
         error = nn.functional.mse_loss(self.descriptor_head(encoded.pooler_output), descriptors)
         masked = self.predicted(encoded, labels).loss
@@ -94,10 +89,10 @@ class TwoTasks(MolformerForMaskedLM):
 
 
 def excluded_molecules(descriptors: bool) -> set[str]:
-    """Keys of the molecules that a checkpoint never sees in pretraining.
+    """Keys of the molecules that a checkpoint never sees: Lipophilicity, and the molecules of a secondary set.
 
-    Lipophilicity, and for the checkpoint with descriptors all molecules with a measured logP. The one without was made
-    when another set was the secondary one; it leaves that out.
+    With descriptors these are all molecules with a measured logP. The checkpoint without them was made when another set
+    was the secondary one.
     """
     others = load_logp()["smiles"] if descriptors else first_secondary_pool()
     return tables.lipophilicity_keys() | {flat_key(s) for s in others}
@@ -110,9 +105,7 @@ def pretrain(molecules: Corpus, plan: Plan, folder: Path) -> None:
     model = initial_model(plan, len(names))
     batches = TokenBatches(molecules, plan.tokens_per_batch, plan.seed, targets)
     arguments = training_arguments(plan, folder, n_batches=len(batches))
-    trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collator())
-    if trainer.is_world_process_zero():
-        print(f"{len(molecules.readings):,} molecules read, {molecules.n_tokens:,} tokens, {len(names)} descriptors")
+    trainer = Trainer(model=model, args=arguments, train_dataset=batches, data_collator=collate)
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
     newest = max(whole, key=lambda checkpoint: int(checkpoint.name.split("-")[1]), default=None)
     with quiet_transformers():
@@ -128,18 +121,13 @@ def descriptor_targets(smiles: list[str]) -> tuple[np.ndarray, list[str]]:
     return standardised(values[:, kept]), [name for name, keep in zip(DESCRIPTORS, kept, strict=True) if keep]
 
 
-def collator():
-    """Makes of items, each a batch of :class:`TokenBatches`, what the model reads; 15 % of the tokens are predicted."""
-    mask = mlm_collator(load_tokenizer(), 0.15)
-
-    def collate(items: list[list[dict]]) -> dict[str, Tensor]:
-        molecules = [molecule for batch in items for molecule in batch]
-        inputs = mask([{"input_ids": molecule["input_ids"]} for molecule in molecules])
-        if "descriptors" in molecules[0]:
-            inputs["descriptors"] = torch.from_numpy(np.stack([m["descriptors"] for m in molecules]))
-        return inputs
-
-    return collate
+def collate(items: list[list[dict]]) -> dict[str, Tensor]:
+    """What the model reads, of one item of :class:`TokenBatches`; 15 % of the tokens are predicted."""
+    (molecules,) = items
+    inputs = mlm_collator(load_tokenizer(), 0.15)([{"input_ids": molecule["input_ids"]} for molecule in molecules])
+    if "descriptors" in molecules[0]:
+        inputs["descriptors"] = torch.from_numpy(np.stack([molecule["descriptors"] for molecule in molecules]))
+    return inputs
 
 
 def initial_model(plan: Plan, n_descriptors: int) -> MolformerForMaskedLM:
@@ -164,42 +152,23 @@ def save(model: MolformerForMaskedLM, names: list[str], folder: Path) -> None:
         write_atomically(folder / "descriptors.json", json.dumps(names, indent=1) + "\n")
 
 
-def training_arguments(plan: Plan, folder: Path, n_batches: int) -> OneDevice:
-    """AdamW with warm-up, constant rate and decay; a step reads one batch per process."""
+def training_arguments(plan: Plan, folder: Path, n_batches: int) -> TrainingArguments:
+    """AdamW with warm-up, constant rate and decay, in fp32; a step reads one batch per process."""
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
     n_steps = -(-n_batches // n_processes)
-    # A GPU before capability 8, such as the T4, computes bf16 only by emulation; on a CPU the checkpoints were fp32.
-    precision = resolved_precision("auto") if torch.cuda.is_available() else "fp32"
-    return OneDevice(
-        output_dir=str(folder),
-        per_device_train_batch_size=1,  # an item of the data set is a whole batch
-        num_train_epochs=1,
-        learning_rate=plan.learning_rate,
-        weight_decay=0.01,
-        adam_beta2=0.99,
-        max_grad_norm=1.0,
-        lr_scheduler_type="warmup_stable_decay",
+    return TrainingArguments(
+        output_dir=str(folder), num_train_epochs=1, seed=plan.seed,
+        per_device_train_batch_size=1, remove_unused_columns=False,  # an item of the data set is a whole batch
+        optim="adamw_torch_fused", learning_rate=plan.learning_rate, weight_decay=0.01, adam_beta2=0.99,
+        lr_scheduler_type="warmup_stable_decay", warmup_steps=min(500, n_steps // 10),
         lr_scheduler_kwargs={"num_decay_steps": int(DECAY * n_steps)},
-        warmup_steps=min(500, n_steps // 10),
-        optim="adamw_torch_fused",
-        save_steps=plan.save_steps,
-        save_total_limit=2,
-        logging_steps=100,
-        disable_tqdm=not sys.stderr.isatty(),
-        report_to="none",
-        ddp_backend="gloo" if n_processes > 1 and not torch.cuda.is_available() else None,
-        fp16=precision == "fp16",
-        bf16=precision == "bf16",
-        dataloader_pin_memory=torch.cuda.is_available(),
-        seed=plan.seed,
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
+        save_steps=plan.save_steps, save_total_limit=2, logging_steps=100, report_to="none",
+        use_cpu=True, dataloader_pin_memory=False, ddp_backend="gloo" if n_processes > 1 else None,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    plan = PLANS[name]
+    plan = PLANS[sys.argv[1]]
     excluded = excluded_molecules(plan.descriptors > 0)
     corpus = draw_corpus(plan.tokens, CHEMBL_SHARE, excluded, plan.seed, plan.n_moses)
-    pretrain(corpus, plan, FOLDER / f"{name}-run")
+    pretrain(corpus, plan, FOLDER / f"{sys.argv[1]}-run")

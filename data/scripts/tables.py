@@ -4,12 +4,10 @@
 ``logp_and_logd.csv`` the molecules of which both were measured. ``secondary.csv`` is drawn from ``logp.csv`` so that a
 selection can be graded: the logP of a neutral molecule is a logD, that of a charged one is not.
 
-Which molecules carry a charge in water at pH 7.4 is read off their groups (``ACIDS`` and ``BASES``). A charged molecule
+Which molecules carry a charge in water at pH 7.4 is read off their groups (``RULES``). A charged molecule
 stays in the water, so its logD lies below its logP. The rules are coarse: they see a group and not what its neighbours
 do to it. ``data/README.md`` checks them on molecules of which both logP and logD were measured.
 """
-
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,20 +20,16 @@ from molft_utils.files import DATA_FOLDER, write_atomically
 
 SECONDARY_SEED = 7
 N_NEUTRAL, N_IONISABLE = 200, 100
+LIGHTEST, HEAVIEST = 150, 600  # g/mol: the size of drugs
+LOWEST, HIGHEST = -1.5, 4.5  # the range of Lipophilicity's labels
 
-#: Drug-sized molecules, g/mol, whose logP lies in the range of Lipophilicity's labels.
-LIGHTEST, HEAVIEST = 150, 600
-LOWEST, HIGHEST = -1.5, 4.5
-
-#: Acids: group -> (SMARTS, why it is charged, at least in part).
-ACIDS = {
+#: Groups: name -> (SMARTS, why it is charged, at least in part).
+RULES = {
+    # acids
     "carboxylic acid": ("[CX3](=O)[OX2H1,OX1-]", "pKa 3 to 5, so it has lost its proton"),
     "sulfonic or phosphorus acid": ("[S,P](=O)[OX2H1,OX1-]", "pKa below 3"),
     "nitrophenol": ("[OX2H1]c1c([N+](=O)[O-])cccc1", "pKa 7, as the nitro group takes up the charge"),
-    "nitrophenol, para": (
-        "[OX2H1]c1ccc([N+](=O)[O-])cc1",
-        "pKa 7; a phenol without such a group has 10 and is neutral",
-    ),
+    "nitrophenol, para": ("[OX2H1]c1ccc([N+](=O)[O-])cc1", "pKa 7; a phenol without this group has 10 and is neutral"),
     "enol of a diketone": (
         "[$([OX2H1]C=CC=O),$([OX2H1][#6]1=,:[#6][#6](=O)~*~*~*1)]",
         "pKa 4 to 8, as two oxygens share the charge",
@@ -43,14 +37,8 @@ ACIDS = {
     "C-H between two amides": ("[CX4;H1,H2;R](C(=O)[#7])C(=O)[#7]", "pKa 4 to 8, for the same reason"),
     "tetrazole": ("[$([nH]1nnnc1),$([nH]1nncn1)]", "pKa 5, as a carboxylic acid"),
     "imide": ("[#6,S](=O)[NX3H1,nH1][#6,S]=O", "pKa 5 to 10, the N-H between two groups that draw electrons"),
-    "N-aryl or N-acyl sulfonamide": (
-        "[NX3H1]([c,$(C=O)])S(=O)=O",
-        "pKa 5 to 9; a plain sulfonamide has 10 and is neutral",
-    ),
-}
-
-#: Bases: group -> (SMARTS, why it is charged, at least in part).
-BASES = {
+    "N-aryl or N-acyl sulfonamide": ("[NX3H1]([c,$(C=O)])S(=O)=O", "pKa 5 to 9; a plain sulfonamide has 10: neutral"),
+    # bases
     "aliphatic amine": (
         "[NX3;!$(N[#6,S,P]=[O,S,N]);!$(N-a);!$(N[!#6;!#1]);!$(NC#N);!$(N-[#6]=[#6])][CX4]",
         "pKa 8 to 11, so it has taken up a proton; not next to C=O, an arene, a double bond or another hetero atom",
@@ -61,18 +49,13 @@ BASES = {
     "quaternary nitrogen": ("[N,n;+;!$(*~[O-])]", "always charged; not a nitro group or an N-oxide"),
 }
 
-RULES = {**ACIDS, **BASES}
-
-
-@cache
-def _patterns() -> dict[str, Chem.Mol]:
-    return {group: Chem.MolFromSmarts(smarts) for group, (smarts, _) in RULES.items()}
+PATTERNS = {group: Chem.MolFromSmarts(smarts) for group, (smarts, _) in RULES.items()}
 
 
 def ionisable_groups(smiles: str) -> list[str]:
     """The groups of ``RULES`` that a molecule has, in their order; an empty list for a neutral molecule."""
     molecule = parse_or_raise(smiles)
-    return [group for group, pattern in _patterns().items() if molecule.HasSubstructMatch(pattern)]
+    return [group for group, pattern in PATTERNS.items() if molecule.HasSubstructMatch(pattern)]
 
 
 def lipophilicity() -> pd.DataFrame:
@@ -87,14 +70,10 @@ def lipophilicity_keys() -> set[str]:
 
 
 def all_logp() -> pd.DataFrame:
-    """Every molecule of the source with a structure that the models can read.
+    """Every molecule of the source that the models can read: one row each, stereochemistry ignored, by CAS number.
 
-    Returns
-    -------
-    DataFrame
-        ``smiles`` (canonical), ``label`` (logP), ``cas``, ``name``, ``groups`` (those that make it ionisable, with
-        semicolons between them), ``ionisable``, ``source``; one row per molecule, stereochemistry ignored, in the
-        order of the CAS numbers. Salts and mixtures are left out.
+    ``smiles`` (canonical), ``label`` (logP), ``cas``, ``name``, ``groups`` (those that make it ionisable, with
+    semicolons between them), ``ionisable``, ``source``. Salts and mixtures are left out.
     """
     table = sources.logp_source().rename(columns={"logP": "label", "CAS": "cas", "Chemical": "name"})
     table["smiles"] = table["cas"].map(sources.smiles_of_cas())
@@ -128,10 +107,9 @@ def logp_and_logd(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def secondary(pool: pd.DataFrame) -> pd.DataFrame:
-    """The secondary set, in random order: ``smiles``, ``label`` (logP) and ``corrupted``.
+    """The secondary set, drawn from a pool, in random order: ``smiles``, ``label`` (logP) and ``corrupted``.
 
-    A label is ``corrupted`` where the molecule is ionisable: its logP is no logD. ``pool`` is drawn from, with the
-    columns ``smiles``, ``label`` and ``ionisable``.
+    A label is ``corrupted`` where the molecule is ionisable: its logP is no logD.
     """
     rng = np.random.default_rng(SECONDARY_SEED)
     drawn = []
@@ -142,20 +120,15 @@ def secondary(pool: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[rng.permutation(len(table))]
 
 
-def main() -> None:
-    """Write the four files."""
-    logp = all_logp()
-    pool = measured_logp(logp)
-    tables = {
-        "lipophilicity.csv": lipophilicity(),
-        "logp_and_logd.csv": logp_and_logd(logp),
-        "logp.csv": pool,
-        "secondary.csv": secondary(pool),
-    }
-    for name, table in tables.items():
-        write_atomically(DATA_FOLDER / name, table.to_csv(index=False, lineterminator="\n"))
-        print(f"data/{name}: {len(table):,} rows")
+def write(name: str, table: pd.DataFrame) -> None:
+    write_atomically(DATA_FOLDER / name, table.to_csv(index=False, lineterminator="\n"))
+    print(f"data/{name}: {len(table):,} rows")
 
 
 if __name__ == "__main__":
-    main()
+    logp = all_logp()
+    pool = measured_logp(logp)
+    write("lipophilicity.csv", lipophilicity())
+    write("logp_and_logd.csv", logp_and_logd(logp))
+    write("logp.csv", pool)
+    write("secondary.csv", secondary(pool))

@@ -13,6 +13,9 @@ from ..molformer import MAX_TOKENS, smiles_list, token_lengths, tokenise, unknow
 #: Characters of the longest SMILES that is handed to RDKit: one of 30,000 ends the whole process.
 LONGEST_SMILES = 5_000
 
+#: Molecules of more than 128 tokens that the check of a table has listed: what cuts them need not name them again.
+LISTED_AS_LONG: set[str] = set()
+
 
 def token_ids(smiles: Iterable[str], canonical: bool, max_tokens: int = MAX_TOKENS) -> list[list[int]]:
     """Token ids of molecules in the form that a model reads: canonical SMILES, or each SMILES as it is written.

@@ -21,7 +21,7 @@ import pandas as pd
 from ..errors import DataError, DataWarning
 from ..files import data_file
 from ..molformer import MAX_TOKENS, token_lengths, unknown_parts
-from .molecules import canonical_or_none, shortened
+from .molecules import LISTED_AS_LONG, canonical_or_none, shortened
 
 HUB_DATASET = "scikit-fingerprints/MoleculeNet_Lipophilicity"
 
@@ -249,8 +249,12 @@ def _faults(smiles: pd.Series, labels: pd.Series, forms: list[str | None]) -> di
 
 def _oddities(table: pd.DataFrame, forms: list[str | None], line_of: np.ndarray) -> list[str]:
     """Facts about rows that can be used all the same."""
+    found = []
     too_long = token_lengths(table["smiles"]) > MAX_TOKENS
-    found = [f"{lines_that(line_of[too_long])} more than {MAX_TOKENS} tokens and will be cut"] if too_long.any() else []
+    if too_long.any():
+        found.append(f"{lines_that(line_of[too_long])} more than {MAX_TOKENS} tokens and will be cut")
+        for row in np.flatnonzero(too_long):
+            LISTED_AS_LONG.update((table["smiles"][row], forms[row] or ""))
     form = pd.Series(forms)
     for rows in form.groupby(form).indices.values():
         if len(rows) > 1:

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from ..molformer import device, load_model, quiet_transformers
-from ..peft_methods import apply_method, hold_omega, save_adapter
+from ..peft_methods import apply_method, hold_omega, save_adapter, trainable
 from ..settings import Settings
 from ..training import molecule_batches
 
@@ -106,12 +106,13 @@ def optimiser_bytes(model: torch.nn.Module) -> int:
 
 
 def saved_bytes(model: PreTrainedModel | PeftModel) -> int:
-    """Bytes of the weights on disk: of an adapter with its head and its Omega, or of a whole model."""
+    """Bytes of the weights on disk: of what a method trained and its Omega, or of a whole model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if isinstance(model, PeftModel):
+        trained, total = trainable(model)
+        if trained < total:
             save_adapter(model, folder)
         else:
             with quiet_transformers():
-                model.save_pretrained(folder)
+                model.save_pretrained(name)
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

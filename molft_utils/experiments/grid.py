@@ -2,8 +2,7 @@
 
 A cell's model and its errors are cached results (:mod:`molft_utils.cache`): each is written in one step when it is
 done, and loaded from then on. When a process is killed, only the cell that was running is unfinished, and it resumes
-from its last epoch. Cells run through joblib, so ``joblib.parallel_config("dask")`` spreads them over machines that
-share a ``MOLFT_STAGES`` folder.
+from its last epoch.
 """
 
 import dataclasses

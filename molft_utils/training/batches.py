@@ -13,17 +13,21 @@ from torch.utils.data import Dataset, Sampler
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from ..data import canonicalise, randomised, token_ids
-from ..data.molecules import LONGEST_SMILES
+from ..data.molecules import LISTED_AS_LONG, LONGEST_SMILES
 from ..errors import DataError, DataWarning
 from ..molformer import load_tokenizer, tokenise
 
 
 def cut_ids(smiles: Sequence[str], canonical: bool, max_tokens: int) -> list[list[int]]:
-    """As ``data.token_ids``, with a DataWarning that names the molecules of which the model does not see the end."""
+    """As ``data.token_ids``, with a DataWarning that names the molecules of which the model does not see the end.
+
+    The carried tables and those that were read from a file have had theirs listed already.
+    """
     whole = token_ids(smiles, canonical, LONGEST_SMILES + 2)
-    too_long = [i for i, ids in enumerate(whole) if len(ids) > max_tokens]
+    lengths = {s: len(ids) for s, ids in zip(smiles, whole, strict=True) if len(ids) > max_tokens}
+    too_long = [f"{s} has {length}" for s, length in lengths.items() if s not in LISTED_AS_LONG]
     if too_long:
-        named = "; ".join(f"{list(smiles)[i]} has {len(whole[i])}" for i in too_long[:3])
+        named = "; ".join(too_long[:3])
         more = f"; and {len(too_long) - 3} more" if len(too_long) > 3 else ""
         message = f"molecules of more than {max_tokens} tokens are cut, and the model does not see the rest: "
         warnings.warn(message + named + more, DataWarning, stacklevel=3)

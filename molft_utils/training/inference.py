@@ -17,19 +17,10 @@ from .batches import length_batches, model_tokens, pad
 
 @torch.inference_mode()
 def predict(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
-    """Predict labels in their own unit (logD), in eval mode and full precision.
+    """Predict labels in their own unit (logD), in eval mode and full precision: np.ndarray [n], float64.
 
     The regression model, plain or wrapped by peft, remembers in its configuration whether it was trained on canonical
-    SMILES, and how many tokens it sees.
-
-    Returns
-    -------
-    np.ndarray [n], float64.
-
-    Raises
-    ------
-    DataError
-        If the model is no regression model, there are no SMILES, or it cannot read one.
+    SMILES, and how many tokens it sees. A DataError names a SMILES that it cannot read.
     """
     kind = type(_unwrapped(model))
     if not issubclass(kind, MolformerForSequenceClassification) or model.config.num_labels != 1:
@@ -69,14 +60,7 @@ def _in_batches(
 
 @torch.inference_mode()
 def attention(model: PreTrainedModel, smiles: str, layer: int = -1) -> tuple[list[str], np.ndarray]:
-    """Attention weights of a molecule's tokens in a layer, averaged over heads.
-
-    Parameters
-    ----------
-    model
-        An encoder, a masked-language model or a regression model, in eval mode.
-    layer
-        Number of the encoder layer; -1 is the last.
+    """Attention weights of a molecule's tokens in an encoder layer (-1: the last), averaged over heads.
 
     Returns
     -------

@@ -35,13 +35,8 @@ def pretrain_mlm(
 ) -> Fit:
     """Continue the pretraining of a masked-language model on SMILES; it is changed in place.
 
-    Parameters
-    ----------
-    validation
-        SMILES that are masked once, so that their loss can be compared between epochs. Without them the model after the
-        last epoch is kept, and the history has no validation loss.
-    output_dir
-        As for :func:`finetune`, which raises the same errors.
+    Validation SMILES are masked once, so that their loss can be compared between epochs. Without them the model after
+    the last epoch is kept. ``output_dir`` is as for :func:`finetune`.
     """
     if not len(smiles):
         raise DataError("no SMILES to train on")

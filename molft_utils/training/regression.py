@@ -35,16 +35,8 @@ def finetune(
         Tables with ``smiles`` and ``label`` (logD). Without a validation table all epochs are trained and the model
         after the last one is kept.
     output_dir
-        Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder.
-
-    Raises
-    ------
-    DataError
-        If a table is empty, a label is not finite, or the model cannot read a SMILES.
-    StaleRunError
-        If ``output_dir`` holds a run with other settings, data or initial weights.
-    DivergenceError
-        If a loss is not finite.
+        Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder. If it
+        holds a run with other settings, data or initial weights, a StaleRunError says what differs.
     """
     tables = {"training": train} if validation is None else {"training": train, "validation": validation}
     for name, table in tables.items():

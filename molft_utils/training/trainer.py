@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from ..errors import CheckpointError, DivergenceError, StaleRunError
+from ..errors import DivergenceError, StaleRunError
 from ..files import write_atomically
 from ..molformer import load_tokenizer, quiet_transformers
 from ..settings import Settings
@@ -70,43 +70,32 @@ def run_trainer(
 ) -> Fit:
     """Train ``model`` in place; with a validation set, stop early and restore the best epoch.
 
-    Parameters
-    ----------
-    train_set, validation_set, collate
-        Molecules as dictionaries with ``input_ids`` and, unless ``collate`` masks them, ``labels``.
-    settings
-        Those of ``SHARED`` are read.
-    output_dir
-        Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder.
-
-    Raises StaleRunError for a folder with another run (:func:`resume_point`), CheckpointError for a checkpoint with
-    anything but tensors, and DivergenceError for a loss that is not finite.
+    Molecules are dictionaries with ``input_ids`` and, unless ``collate`` masks them, ``labels``. ``output_dir`` keeps a
+    checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder.
     """
     if output_dir is None:
         with tempfile.TemporaryDirectory() as scratch:
             return run_trainer(model, train_set, validation_set, collate, plan, settings, scratch)
+    folder = Path(output_dir).resolve()
     own = {"learning_rate": plan.learning_rate, "batch_size": plan.batch_size, "epochs": plan.epochs}
     shared = {name: getattr(settings, name) for name in SHARED}
-    start = resume_point(Path(output_dir), {**shared, **own, **plan.made_from, "start": start_hash(model)})
+    # The folder as well: the Trainer keeps the path of the best checkpoint, and would not find it in a renamed folder.
+    run = {**shared, **own, **plan.made_from, "start": start_hash(model), "folder": str(folder)}
+    start = resume_point(folder, run)
     stops_early = validation_set is not None
     if start and stops_early and (stopped := early_stop(start, settings.patience)):
         plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
-    callbacks: list[TrainerCallback] = [Progress(plan.title), BestInThisFolder()]
+    callbacks: list[TrainerCallback] = [Progress(plan.title)]
     if stops_early:
         callbacks.append(EarlyStoppingCallback(settings.patience, settings.min_delta))
-    arguments = _arguments(plan, settings, output_dir, stops_early)
+    arguments = _arguments(plan, settings, folder, stops_early)
     trainer = LengthTrainer(
         model, arguments, collate, train_set, validation_set, processing_class=load_tokenizer(), callbacks=callbacks
     )
     trainer.remove_callback(PrinterCallback)
     began = time.perf_counter()
-    try:
-        with quiet_transformers():  # saving has progress bars of its own
-            trainer.train(resume_from_checkpoint=start)
-    except Exception as error:
-        if "Weights only load failed" not in str(error):  # torch's words for a pickle of anything but tensors
-            raise
-        raise CheckpointError(f"{start} holds a file that is no plain tensor, and is not read; delete it") from error
+    with quiet_transformers():  # saving has progress bars of its own
+        trainer.train(resume_from_checkpoint=start)
     history = _history(trainer.state.log_history)
     if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
         raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
@@ -114,10 +103,10 @@ def run_trainer(
     return Fit(model.eval(), history, time.perf_counter() - began)
 
 
-def _arguments(plan: Plan, settings: Settings, output_dir: str | Path, stops_early: bool) -> TrainingArguments:
+def _arguments(plan: Plan, settings: Settings, folder: Path, stops_early: bool) -> TrainingArguments:
     precision = resolved_precision(settings.precision)
     return OneDevice(
-        output_dir=str(output_dir),
+        output_dir=str(folder),
         learning_rate=plan.learning_rate,
         per_device_train_batch_size=plan.batch_size,
         per_device_eval_batch_size=64,
@@ -200,20 +189,10 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
-class BestInThisFolder(TrainerCallback):
-    """Lets a resumed run find its best checkpoint in a folder that was renamed. The Trainer keeps the old path, forgets
-    it if nothing lies there, and would then return the last epoch instead of the best."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.best_global_step:
-            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
-
-
 def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
-    """The newest whole checkpoint of the same run, if any; the folder is made if it does not exist.
+    """The newest whole checkpoint of the same run, if any; a StaleRunError if the folder holds another run.
 
-    ``run`` has the settings, data and initial weights, as JSON, which ``run.json`` in the folder keeps. If it holds
-    others there, a StaleRunError names what differs.
+    ``run`` has the settings, data and initial weights, as JSON, which ``run.json`` in the folder keeps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
@@ -232,10 +211,7 @@ def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
 
 
 def early_stop(checkpoint: str, patience: int) -> int | None:
-    """The number of epochs after which a run stopped early, or None if its last checkpoint shows no early stop.
-
-    The Trainer forgets the stop when it resumes, and would train one more epoch.
-    """
+    """After how many epochs a run stopped early, if it did: the Trainer would resume it with one epoch more."""
     state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
     stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
     counted = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
@@ -244,12 +220,11 @@ def early_stop(checkpoint: str, patience: int) -> int | None:
 
 def _history(log: list[dict]) -> pd.DataFrame:
     """One row per epoch, from the Trainer's log."""
+    names = {"loss": "train_loss", "eval_loss": "validation_loss"}
     rows: dict[int, dict] = {}
     for entry in log:
         row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
-        for new, old in (("train_loss", "loss"), ("validation_loss", "eval_loss")):
-            if old in entry:
-                row[new] = entry[old]
+        row |= {names[key]: value for key, value in entry.items() if key in names}
     return pd.DataFrame(list(rows.values()))
 
 
@@ -263,10 +238,7 @@ def resolved_precision(wanted: str) -> str:
 
 
 def start_hash(model: PreTrainedModel | PeftModel) -> str:
-    """A sha256 of what a run starts from: the weights in their order, and which of them train, but not their names.
-
-    It sees every bit: for a run that is resumed on the same machine, and for nothing else.
-    """
+    """A sha256 of what a run starts from: every bit of the weights, in their order, and which of them train."""
     weights = hashlib.sha256()
     for name, p in model.named_parameters():
         weights.update(f"{tuple(p.shape)} {p.requires_grad}".encode())

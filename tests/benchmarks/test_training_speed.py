@@ -53,11 +53,6 @@ def test_training_is_2_2_times_as_fast_as_the_usual_recipe(batches, fastest):
     assert seconds["usual"] >= 2.2 * seconds["ours"]
 
 
-def test_little_padding(batches):
-    mask = torch.cat([pad(batch)["attention_mask"].flatten() for batch in batches])
-    assert 1 - mask.float().mean() < 0.05
-
-
 def test_a_fit_takes_at_most_a_tenth_longer_than_the_loop_of_its_steps(batches, fastest):
     parts, padded = split(load_lipophilicity()), [pad(batch) for batch in batches]
 

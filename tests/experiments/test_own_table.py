@@ -19,7 +19,7 @@ def own(tmp_path):
 
 @pytest.fixture
 def cfg(own):
-    return settings("smoke", table=own, target="Log P, measured", epochs=1, shapley_subset=12, shapley_chains=8)
+    return settings("smoke", table=own, target="Log P, measured", epochs=1, shapley_subset=12, shapley_chains=12)
 
 
 def test_the_notebooks_results_come_from_it(cfg, own, capsys):
@@ -42,6 +42,6 @@ def test_replicate_measurements_run(cfg, own):
     table = pd.read_csv(own)
     pd.concat([table, table, table]).to_csv(own, index=False)
     with pytest.warns(match="same molecule"):
-        parts = pipeline.tables(cfg.replace(target="Log P, measured"))
+        parts = pipeline.tables(cfg.replace(limit=None))
     assert len(parts.train) + len(parts.validation) + len(parts.test) == 180
     assert selection.shapley(cfg, parts.train.head(0)).table["value"].notna().all()

@@ -22,8 +22,12 @@ DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity.safetensors"  # of the published code, for random weights
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}  # None: no autocast
 
-#: In the Trainer, fp16 needs a GPU.
-TRAINED = [("cpu", "fp32"), *(pytest.param("cuda", precision, marks=CUDA) for precision in PRECISIONS)]
+#: Device, precision and method of a fit. In the Trainer, fp16 needs a GPU.
+TRAINED = [
+    ("cpu", "fp32", "lora"),
+    *(pytest.param("cuda", precision, "full", marks=CUDA) for precision in PRECISIONS),
+    *(pytest.param("cuda", "fp32", method, marks=CUDA) for method in EVERY_METHOD if method != "full"),
+]
 
 #: Precision -> how far logits and loss, and gradients as a share of their length, may be from the published vectors.
 #: Three to ten times what they are on a CPU; a GPU adds up in another order.
@@ -37,9 +41,10 @@ def table():
     return load_lipophilicity().head(16)
 
 
-def on_both(model, device):
-    """The model on the device, and a copy on the CPU."""
-    return model.to(device), copy.deepcopy(model).cpu()
+def on_both(model, device, work):
+    """What ``work`` says of the model on the device, and of a copy on the CPU."""
+    there, here = model.to(device), copy.deepcopy(model).cpu()
+    return work(there), work(here)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -63,49 +68,41 @@ def test_published_vectors(device, precision):
     assert (found - wanted).norm() < close_gradients * wanted.norm()
 
 
-@pytest.mark.parametrize(("device", "precision"), TRAINED)
-def test_a_fit(device, precision, table):
-    cfg = SETTINGS.replace(precision=precision)
+@pytest.mark.parametrize(("device", "precision", "method"), TRAINED)
+def test_a_fit(device, precision, method, table):
+    model = apply_method(load_model("mini"), method, SETTINGS)
     with PeakMemory() as memory:
-        fit = finetune(load_model("mini"), table.head(8), table.tail(8), cfg)
+        fit = finetune(model, table.head(8), table.tail(8), SETTINGS.replace(precision=precision))
     assert fit.model.device.type == device and memory.megabytes > 3  # 832,641 parameters of four bytes
     assert np.isfinite(fit.history.to_numpy()).all()
-    there, here = on_both(fit.model, device)
-    np.testing.assert_allclose(predict(there, table["smiles"]), predict(here, table["smiles"]), atol=1e-3)
+    there, here = on_both(fit.model, device, lambda model: predict(model, table["smiles"]))
+    np.testing.assert_allclose(there, here, atol=1e-3)
 
 
-@pytest.mark.parametrize(("device", "precision"), TRAINED)
-def test_masked_language_modelling(device, precision, table):
-    cfg = SETTINGS.replace(precision=precision, mlm_batch_size=8)
-    fit = pretrain_mlm(load_model("mini", task="mlm"), table["smiles"].head(8), cfg, table["smiles"].tail(8))
+@pytest.mark.parametrize("device", DEVICES)
+def test_masked_language_modelling(device, table):
+    smiles, cfg = table["smiles"], SETTINGS.replace(precision="auto", mlm_batch_size=8)
+    fit = pretrain_mlm(load_model("mini", task="mlm"), smiles.head(8), cfg, smiles.tail(8))
     assert fit.model.device.type == device and np.isfinite(fit.history.to_numpy()).all()
 
 
-@pytest.mark.parametrize("method", EVERY_METHOD)
-@pytest.mark.parametrize("device", DEVICES)
-def test_every_method(device, method, table):
-    fit = finetune(apply_method(load_model("mini"), method, SETTINGS), table.head(8), None, SETTINGS)
-    assert all(p.device.type == device for p in fit.model.parameters())
-    assert np.isfinite(predict(fit.model, table["smiles"])).all()
-
-
-@pytest.mark.parametrize("parameters", ["all", "head"])
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("device", "parameters"), [("cpu", "head"), *(pytest.param("cuda", which, marks=CUDA) for which in ("head", "all"))]
+)
 def test_lissa_says_what_it_says_on_the_cpu(device, parameters, table):
-    found = [
-        influence_scores(model, table.head(8), table.head(4), table.tail(8), SETTINGS, parameters).scores
-        for model in on_both(load_model("mini"), device)
-    ]
-    assert float(found[1].abs().max()) > 0
-    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3 * float(found[1].abs().max()))
+    parts = table.head(8), table.head(4), table.tail(8)
+    there, here = on_both(
+        load_model("mini"), device, lambda model: influence_scores(model, *parts, SETTINGS, parameters).scores
+    )
+    assert float(here.abs().max()) > 0
+    torch.testing.assert_close(there, here, rtol=1e-2, atol=1e-3 * float(here.abs().max()))
 
 
-@pytest.mark.parametrize("sketch", [None, 256])
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_kernel_says_what_it_says_on_the_cpu(device, sketch, table):
-    kernels = [
-        influence_kernel(m, table.head(8), table.tail(8), sketch=sketch) for m in on_both(load_model("mini"), device)
-    ]
+def test_the_kernel_says_what_it_says_on_the_cpu(device, table):
+    kernels = on_both(
+        load_model("mini"), device, lambda model: influence_kernel(model, table.head(8), table.tail(8), sketch=256)
+    )
     there, here = (np.vstack([kernel.train, kernel.cross]) for kernel in kernels)
     np.testing.assert_allclose(there, here, rtol=1e-3, atol=1e-3 * np.abs(here).max())
 

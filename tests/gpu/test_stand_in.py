@@ -16,7 +16,7 @@ from molft_utils import predict, settings
 from molft_utils.influence import influence_kernel, influence_scores
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification
 from molft_utils.peft_methods import apply_method
-from molft_utils.training import attention, embed, fill_mask, masked_scores, molecule_batches
+from molft_utils.training import attention, fill_mask, masked_scores, molecule_batches
 
 CARD = torch.device("meta")
 aten = torch.ops.aten
@@ -104,18 +104,16 @@ def step(model):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).cpu()
 
 
-def influence(model, which):
-    return influence_scores(model, TABLE, TABLE.head(3), TABLE.tail(3), SETTINGS, which).scores
+def kernel(model, sketch=None):
+    return influence_kernel(model, TABLE, TABLE.head(2), sketch=sketch).scores(1.0)
 
 
 REGRESSION = {
     "predict": lambda model: predict(model, TABLE["smiles"]),
-    "embed": lambda model: embed(model, TABLE["smiles"]),
     "attention": lambda model: attention(model, "CCO")[1],
-    "LiSSA": lambda model: influence(model, "all"),
-    "LiSSA on the head": lambda model: influence(model, "head"),
-    "kernel": lambda model: influence_kernel(model, TABLE, TABLE.head(2)).scores(1.0),
-    "kernel, sketched": lambda model: influence_kernel(model, TABLE, TABLE.head(2), sketch=64).scores(1.0),
+    "LiSSA": lambda model: influence_scores(model, TABLE, TABLE.head(3), TABLE.tail(3), SETTINGS, "head").scores,
+    "kernel": kernel,
+    "kernel, sketched": lambda model: kernel(model, sketch=64),
     "a step of full": step,
     "a step of lora": lambda model: step(apply_method(model, "lora", SETTINGS)),
 }
@@ -143,5 +141,3 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(card):
     with pytest.raises((RuntimeError, TypeError)):
         there.numpy()
     assert torch.equal((2 * there + torch.tensor(1.0)).cpu(), torch.full((3,), 3.0)), "a number may come along"
-    there += 1
-    assert isinstance(there, OnCard) and there.tolist() == [2, 2, 2]

@@ -1,7 +1,7 @@
 """Google Colab, rehearsed: ``nox --session rehearsal``.
 
-Each notebook runs in the smoke profile from its set-up cell on, with a kernel of its own, in an environment with
-Colab's versions (``constraints-colab.txt``). ``google.colab`` is a stand-in, and a local clone takes GitHub's place.
+Each notebook runs in the smoke profile, from its set-up cell on, in an environment with Colab's versions
+(``constraints-colab.txt``). ``google.colab`` is a stand-in, and a local clone takes GitHub's place.
 """
 
 import os

@@ -14,14 +14,18 @@ def smiles() -> list[str]:
 
 
 @pytest.fixture
-def train(smiles):
-    return pd.DataFrame({"smiles": smiles, "label": [10 + 0.5 * s.count("C") - 2 * s.count("O") for s in smiles]})[::2]
+def table(smiles):
+    return pd.DataFrame({"smiles": smiles, "label": [10 + 0.5 * s.count("C") - 2 * s.count("O") for s in smiles]})
 
 
 @pytest.fixture
-def validation(train, smiles):
-    chosen = smiles[1::2]
-    return pd.DataFrame({"smiles": chosen, "label": [10 + 0.5 * s.count("C") - 2 * s.count("O") for s in chosen]})
+def train(table):
+    return table[::2]
+
+
+@pytest.fixture
+def validation(table):
+    return table[1::2]
 
 
 @pytest.fixture

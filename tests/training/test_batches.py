@@ -5,29 +5,26 @@ import pandas as pd
 import pytest
 import torch
 
-from molft_utils import DataError, DataWarning, finetune, predict
+from molft_utils import DataError, DataWarning, finetune, load_table, predict
 from molft_utils.data import canonicalise
-from molft_utils.evaluation import evaluate
 from molft_utils.molformer import PAD, MolformerConfig, load_tokenizer, tokenise
 from molft_utils.training import length_batches, model_tokens, molecule_batches
 from molft_utils.training.batches import LengthBatches, RandomisedSmiles, cut_ids, pad
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
-PEPTIDE = "N" + "CC(=O)N" * 40 + "CC(=O)O"  # 201 tokens and more
+PEPTIDE = "N" + "CC(=O)N" * 40 + "CC(=O)O"
+PEPTIDE_TOKENS = len(tokenise([PEPTIDE], 10_000)[0])  # more than 128
 
 
 @pytest.mark.parametrize("labels", [{}, {"labels": 1.5}])
 def test_padding(labels):
+    assert PAD == load_tokenizer().pad_token_id == MolformerConfig().pad_token_id
     batch = pad([{"input_ids": ids, **labels} for ids in ([0, 4, 1], [0, 4, 5, 6, 1])])
     assert batch["input_ids"].tolist() == [[0, 4, 1, PAD, PAD], [0, 4, 5, 6, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
     assert set(batch) == {"input_ids", "attention_mask", *labels} and batch["input_ids"].dtype == torch.int64
     if labels:
         assert torch.equal(batch["labels"], torch.full((2,), 1.5))
-
-
-def test_the_pad_token_is_the_tokenisers_and_the_models():
-    assert PAD == load_tokenizer().pad_token_id == MolformerConfig().pad_token_id
 
 
 def test_a_share_of_the_training_molecules_is_randomised():
@@ -76,17 +73,25 @@ def test_batches_for_a_model_name_their_rows(model):
 
 def test_a_molecule_that_is_cut_is_named(model, cfg):
     table = pd.DataFrame({"smiles": ["CCO", PEPTIDE], "label": [0.0, 1.0]})
-    length = len(tokenise([PEPTIDE], 10_000)[0])
     for work in (
         lambda: predict(model, table["smiles"]),
-        lambda: evaluate(model, table),
         lambda: molecule_batches(model, table, 2),
         lambda: finetune(model, table, None, cfg.replace(epochs=1)),
     ):
-        with pytest.warns(DataWarning, match=rf"more than 128 tokens are cut.*CC\(=O\)O has {length}"):
+        with pytest.warns(DataWarning, match=rf"more than 128 tokens are cut.*CC\(=O\)O has {PEPTIDE_TOKENS}"):
             work()
+    peptides = [n * "C" + PEPTIDE for n in range(5)]
     with pytest.warns(DataWarning, match="and 2 more"):
-        assert cut_ids([PEPTIDE] * 5, False, 50) == tokenise([PEPTIDE] * 5, 50)
+        assert cut_ids(peptides, False, 50) == tokenise(peptides, 50)
+
+
+def test_a_molecule_that_its_tables_loader_has_named_is_cut_in_silence(model, tmp_path, recwarn):
+    listed = PEPTIDE + "C"
+    pd.DataFrame({"smiles": ["CCO", listed], "label": [0.0, 1.0]}).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.warns(DataWarning, match="line 3 has more than 128 tokens"):
+        table = load_table(tmp_path / "mine.csv")
+    predict(model, table["smiles"])
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("canonical", [True, False])
@@ -98,7 +103,7 @@ def test_a_molecule_that_is_cut_is_named(model, cfg):
         (["CCO", None], "None"),
         (["[Re]$[Re]"], r"the tokeniser does not know '\$' in '\[Re\]\$\[Re\]'; take the molecule out"),
         ("CCO", "'CCO' is one text, not a list of SMILES; put it in a list"),
-        (pd.DataFrame({"C": ["CCO"], "N": [1.0]}), "table, not a list of SMILES.*column"),
+        (pd.DataFrame({"C": ["CCO"], "N": [1.0]}), "a table is no list of SMILES"),
     ],
 )
 def test_what_is_no_list_of_readable_smiles_is_refused(smiles, message, canonical):

@@ -7,7 +7,8 @@ import torch
 from molft_utils import DataError, load_model, predict, settings
 from molft_utils.molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
 from molft_utils.peft_methods import apply_method
-from molft_utils.training import attention, embed
+from molft_utils.training import attention, embed, fill_mask, masked_scores
+from molft_utils.training.inference import evaluating
 
 
 def test_predictions_do_not_depend_on_order_batch_or_notation(model, smiles):
@@ -27,16 +28,6 @@ def test_every_kind_of_model_gives_the_pooled_vectors_of_its_encoder(smiles):
     assert np.allclose(embed(wrapped, smiles), vectors, atol=1e-6)  # an adapter adds nothing at the start
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own call
-def test_an_encoder_wrapped_by_peft_gives_its_own_vectors(tiny, smiles):
-    from peft import LoraConfig, get_peft_model
-
-    encoder = MolformerModel(tiny)
-    before = embed(encoder, smiles)
-    wrapped = get_peft_model(encoder, LoraConfig(target_modules=["query"], init_lora_weights=False))
-    assert embed(wrapped, smiles).shape == before.shape and not np.allclose(embed(wrapped, smiles), before)
-
-
 def test_attention_weights_sum_to_one_and_leave_no_hook_behind(model):
     tokens, weights = attention(model.eval(), "CCO")
     assert tokens == ["<bos>", "C", "C", "O", "<eos>"]
@@ -44,41 +35,40 @@ def test_attention_weights_sum_to_one_and_leave_no_hook_behind(model):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("kind", [MolformerModel, MolformerForMaskedLM])
-def test_a_model_without_a_regression_head_predicts_nothing(tiny, kind):
-    with pytest.raises(DataError, match=rf"a {kind.__name__} .* predicts no logD; load the model with task='regre"):
-        predict(kind(tiny), ["CCO"])
-
-
-def test_a_model_of_two_labels_predicts_no_logd(tiny):
+def test_what_predicts_no_logd_is_refused(model, tiny):
+    for other in (MolformerModel(tiny), MolformerForMaskedLM(tiny)):
+        with pytest.raises(DataError, match=rf"a {type(other).__name__} .* predicts no logD"):
+            predict(other, ["CCO"])
+    for function in (predict, embed):
+        with pytest.raises(DataError, match="there are no SMILES"):
+            function(model, [])
     tiny.num_labels = 2
     with pytest.raises(DataError, match="with 2 labels predicts no logD"):
         predict(MolformerForSequenceClassification(tiny), ["CCO"])
 
 
-@pytest.mark.parametrize("function", [predict, embed])
-def test_no_smiles_are_refused(model, function):
-    with pytest.raises(DataError, match="there are no SMILES; give at least one"):
-        function(model, [])
-
-
-@pytest.mark.parametrize("function", [predict, embed])
-def test_a_model_stays_in_its_mode_and_is_evaluated_without_dropout(model, function, smiles):
-    model.train()
+@pytest.mark.parametrize("kind", [MolformerForSequenceClassification, MolformerForMaskedLM])
+def test_a_model_is_evaluated_without_dropout_and_stays_in_its_mode(kind, tiny):
+    works = {
+        MolformerForSequenceClassification: [lambda m: predict(m, ["CCO", "C"]), lambda m: embed(m, ["CCO", "C"])],
+        MolformerForMaskedLM: [lambda m: masked_scores(m, ["CCCCCO"] * 9), lambda m: fill_mask(m, "CCO", 1)],
+    }
+    model = kind(tiny).train()
     model.molformer.embeddings.eval()  # a part that was put into another mode by hand
     modes = [module.training for module in model.modules()]
-    assert np.array_equal(function(model, smiles), function(model, smiles))
+    for work in works[kind]:
+        assert str(work(model)) == str(work(model))
+        assert [module.training for module in model.modules()] == modes
+    with pytest.raises(RuntimeError, match="no memory"), evaluating(model):
+        raise RuntimeError("no memory")
     assert [module.training for module in model.modules()] == modes
 
 
-@pytest.mark.parametrize("function", [predict, embed])
-def test_numbers_leave_the_device_before_they_become_float64(model, monkeypatch, function):
+def test_numbers_leave_the_device_before_they_become_float64(model, monkeypatch):
     """Apple's GPUs have no float64: on them ``double`` before ``cpu`` is an error."""
     calls = []
     for name in ("cpu", "double"):
         original = getattr(torch.Tensor, name)
-        monkeypatch.setattr(
-            torch.Tensor, name, lambda self, *a, _n=name, _o=original, **k: calls.append(_n) or _o(self, *a, **k)
-        )
-    function(model, ["CCO", "C"])
+        monkeypatch.setattr(torch.Tensor, name, lambda self, n=name, o=original: calls.append(n) or o(self))
+    predict(model, ["CCO", "C"])
     assert calls[-2:] == ["cpu", "double"]

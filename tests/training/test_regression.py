@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from molft_utils import DataError, DivergenceError, finetune, load_model, predict, settings
-from molft_utils.training.regression import set_dropout
 
 
 def test_it_learns_and_the_history_is_in_the_unit_of_the_labels(model, cfg, train, validation):
@@ -20,16 +19,13 @@ def test_it_learns_and_the_history_is_in_the_unit_of_the_labels(model, cfg, trai
     assert mse == pytest.approx(fit.history["validation_loss"].min(), rel=1e-3), "the best epoch is restored"
 
 
-def test_standardisation_uses_the_training_split_alone(model, cfg, train, validation):
+def test_labels_are_standardised_by_the_training_split_alone_or_stay_raw(fresh, cfg, train, validation):
     far = validation.assign(label=validation["label"] + 1000)
-    config = finetune(model, train, far, cfg.replace(epochs=1)).model.config
-    assert config.label_mean == pytest.approx(train["label"].mean())
-    assert config.label_std == pytest.approx(train["label"].std(ddof=0))
-
-
-def test_raw_labels_when_standardisation_is_off(model, cfg, train, validation):
-    fit = finetune(model, train, validation, cfg.replace(epochs=1, standardise=False))
-    assert (fit.model.config.label_mean, fit.model.config.label_std) == (0.0, 1.0)
+    config = finetune(fresh(), train, far, cfg.replace(epochs=1)).model.config
+    found = config.label_mean, config.label_std
+    assert found == pytest.approx((train["label"].mean(), train["label"].std(ddof=0))) and config.canonical_smiles
+    raw = finetune(fresh(), train, None, settings("report", epochs=1, checkpoint="mini")).model.config
+    assert (raw.label_mean, raw.label_std) == (0.0, 1.0) and not raw.canonical_smiles
 
 
 def test_same_seed_same_model(fresh, cfg, train):
@@ -60,14 +56,9 @@ def test_divergence_is_named(model, cfg, train, validation):
         finetune(model, train, validation, cfg)
 
 
-def test_dropout(model):
-    set_dropout(model, 0.25)
+def test_dropout_is_set_everywhere(model, cfg, train):
+    finetune(model, train, None, cfg.replace(epochs=1, dropout=0.25))
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
-
-
-def test_a_model_of_the_report_profile_takes_smiles_as_they_stand(model, train):
-    fit = finetune(model, train, None, settings("report", epochs=1, checkpoint="mini"))
-    assert fit.model.config.canonical_smiles is False and fit.model.config.label_std == 1.0
 
 
 def test_what_predictions_need_travels_with_the_saved_model(model, cfg, train, smiles, tmp_path):
@@ -75,7 +66,5 @@ def test_what_predictions_need_travels_with_the_saved_model(model, cfg, train, s
     fit.model.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     assert stored["canonical_smiles"] is True and stored["label_mean"] == pytest.approx(train["label"].mean())
-    # A model that was saved when predictions could be averaged over random SMILES loads as well.
-    (tmp_path / "config.json").write_text(json.dumps({**stored, "n_random": 2}))
     again = load_model(tmp_path, head="published")
     np.testing.assert_allclose(predict(again, smiles), predict(fit.model, smiles), atol=1e-6)

@@ -21,13 +21,12 @@ from molft_utils.influence import gradient, influence_kernel, lissa, molecule_lo
 from molft_utils.settings import Settings, settings
 from molft_utils.training import molecule_batches
 from rows import Row, timed, write
+from studies import DAMPINGS, SKETCH
 from trak_scores import DIMENSIONS, Trak
 
 FOLDER = RUNS_FOLDER / "peers"
 
-#: Shares of the largest eigenvalue; EK-FAC takes minutes for each.
-DAMPINGS, FEWER_DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003), (0.01, 0.001)
-SKETCH = 65_536
+FEWER_DAMPINGS = (0.01, 0.001)  # shares of the largest eigenvalue; EK-FAC takes minutes for each
 
 #: What the two libraries take where nothing is said: an absolute damping, and no regularisation.
 EKFAC_DEFAULT, TRAK_DEFAULT = "1e-8", "none"
@@ -61,7 +60,6 @@ class Scored:
 
 
 def problem() -> Problem:
-    """That of the study of LDS."""
     cfg = settings("class", seed=0)
     parts, train = pipeline.tables(cfg), selection.with_secondary(cfg, selection.secondary_table(cfg))
     model = pipeline.after_mlm(cfg, train, early_stopping=False).model
@@ -69,7 +67,6 @@ def problem() -> Problem:
 
 
 def compare() -> list[Row]:
-    """All rows of the comparison."""
     given = problem()
     kernel, common = timed(lambda: influence_kernel(given.model, given.train, given.queries, sketch=SKETCH))
     largest, ours = kernel.largest_eigenvalue, {}
@@ -155,7 +152,6 @@ def default_and_best(
 
 
 def best_on_validation(found: Mapping[str, Scored]) -> str:
-    """The setting with the highest LDS on the validation molecules."""
     bank = load_bank("validation")
     return max(found, key=lambda name: lds(found[name].values[: len(bank.labels)], bank).value)
 
@@ -182,7 +178,6 @@ def graded(library: str, method: str, found: Scored, chosen: str = "") -> list[R
 
 
 def cost(case: str, library: str, method: str, seconds: float, note: str) -> Row:
-    """Minutes of one core, measured once."""
     return Row(case, library, method, *[seconds / 60] * 3, "min", f"one thread, once; {note}")
 
 

@@ -39,11 +39,9 @@ class SquaredError(Task):
         return (((predicted - labels) / self.std) ** 2).sum()
 
     def compute_measurement(self, batch: dict, model: nn.Module) -> Tensor:
-        """The loss of the queries."""
         return self.compute_train_loss(batch, model)
 
     def get_attention_mask(self, batch: dict) -> Tensor:
-        """1 at tokens, 0 at padding."""
         return batch["attention_mask"]
 
 

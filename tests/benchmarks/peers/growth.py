@@ -29,6 +29,7 @@ Runs = dict[str, Mapping[int, Callable[[], object]]]
 def by_molecules() -> Runs:
     """Fit, scores and kernel of so many molecules; a permutation of so many for the sampler."""
     table, model = split(load_lipophilicity()).train, load_model("mini")
+    queries = table.tail(16)
     model.config.canonical_smiles = True
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(max(SAMPLED), 128)), rng.normal(size=max(SAMPLED))
@@ -42,9 +43,7 @@ def by_molecules() -> Runs:
     return {
         "fit": {n: partial(fit, n) for n in MOLECULES},
         "scores": {n: partial(score, model, table.head(n)) for n in MOLECULES},
-        "kernel": {
-            n: partial(influence_kernel, model, table.head(n), table.tail(16), sketch=SKETCH) for n in MOLECULES
-        },
+        "kernel": {n: partial(influence_kernel, model, table.head(n), queries, sketch=SKETCH) for n in MOLECULES},
         "Shapley sampler, a permutation": {n: partial(sampled, n) for n in SAMPLED},
     }
 
@@ -70,7 +69,6 @@ def of_width(width: int) -> Any:
 
 
 def step(model: Any, table: pd.DataFrame) -> None:
-    """Forward and backward on each batch."""
     for batch in molecule_batches(model, table, 32)[0]:
         model(**batch).loss.backward()
         model.zero_grad()

@@ -6,7 +6,6 @@ show that work, too. The cases take turns in each round, so that a slow moment o
 
 import dataclasses
 import datetime
-import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import pandas as pd
 import torch
 
 from molft_utils.files import DATA_FOLDER, ROOT, write_atomically
+from study import commit
 
 torch.set_num_threads(1)
 
@@ -25,35 +25,21 @@ TABLE = DATA_FOLDER / "results" / "peers.csv"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A figure of one library.
+    """A figure of one library; those of one case are compared."""
 
-    Attributes
-    ----------
-    case
-        What was measured, for instance ``"LDS, test molecules"``; figures of one case are compared.
-    library, method
-        The distribution's name, and what of it.
-    figure, low, high
-        The figure and its spread; ``note`` says which: an interval, or the range of the repetitions.
-    unit
-        Of all three.
-    """
-
-    case: str
+    case: str  # what was measured, for instance "LDS, test molecules"
     library: str
     method: str
     figure: float
     low: float
     high: float
     unit: str
-    note: str = ""
+    note: str = ""  # what the spread low to high is: an interval, or the range of the repetitions
 
 
 def write(comparison: str, rows: Sequence[Row]) -> None:
     """Write a comparison's rows in place of its earlier ones."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
-    stamp = {"date": datetime.date.today().isoformat(), "commit": commit}
+    stamp = {"date": datetime.date.today().isoformat(), "commit": commit()}
     new = pd.DataFrame(
         {"comparison": comparison, **dataclasses.asdict(row), "version": version_of(row.library), **stamp}
         for row in rows

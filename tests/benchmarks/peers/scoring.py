@@ -14,7 +14,6 @@ from rows import Row, in_turns, timing_rows, write
 
 BATCH, ROUNDS = 32, 5
 
-#: What is compared -> library.
 LIBRARIES = {"forward mode": "molft", "a backward pass each": "torch", "vmap(grad)": "torch"}
 
 
@@ -44,7 +43,6 @@ def scorers() -> list[Callable[[], Tensor]]:
 
 
 def compare() -> list[Row]:
-    """Time and agreement."""
     found = dict(zip(LIBRARIES, scorers(), strict=True))
     ours = found["forward mode"]()
     rows = timing_rows("300 scores", in_turns(found, ROUNDS), LIBRARIES, "forward mode")

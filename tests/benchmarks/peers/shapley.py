@@ -20,11 +20,8 @@ from rows import Row, in_turns, timing_rows, write
 MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 0, 3
 
 #: What is compared -> library.
-LIBRARIES = {
-    "prefix Cholesky": "molft",
-    "permutation sampling": "pydvl",
-    "refits along the same permutations": "scikit-learn",
-}
+REFITS = "refits along the same permutations"
+LIBRARIES = {"prefix Cholesky": "molft", "permutation sampling": "pydvl", REFITS: "scikit-learn"}
 
 
 class Game:
@@ -47,12 +44,10 @@ class Game:
         return -float(np.mean((self.y_val - self.y.mean()) ** 2))
 
     def molft(self) -> np.ndarray:
-        """By one factorisation a permutation."""
         given = self.X, self.y, self.X_val, self.y_val
         return permutation_values(*given, alpha=ALPHA, n_permutations=PERMUTATIONS, seed=SEED).values
 
     def pydvl(self) -> np.ndarray:
-        """By pyDVL with scikit-learn's ridge, without truncation or cache."""
         train, validation = (Dataset(X, y) for X, y in ((self.X, self.y), (self.X_val, self.y_val)))
         scorer = SupervisedScorer("neg_mean_squared_error", validation, default=self.empty)
         utility = ModelUtility(Ridge(alpha=ALPHA), scorer, catch_errors=False)
@@ -64,7 +59,6 @@ class Game:
         return np.asarray(valuation.result.sort(key="index").values)
 
     def refits(self) -> np.ndarray:
-        """By a loop over the prefixes."""
         rng, sums = np.random.default_rng(SEED), np.zeros(len(self.y))
         for _ in range(PERMUTATIONS):
             before = self.empty
@@ -77,7 +71,6 @@ class Game:
 
 
 def compare() -> list[Row]:
-    """Time and agreement."""
     game = Game()
     runs = dict(zip(LIBRARIES, (game.molft, game.pydvl, game.refits), strict=True))
     contributions = MOLECULES * PERMUTATIONS

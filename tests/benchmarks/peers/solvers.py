@@ -37,15 +37,10 @@ MINI_DAMPING = 0.25
 
 
 class Problem:
-    """(H + damping I) s = v for a module whose mean squared error on (x, y) has the Hessian H.
+    """(H + damping I) s = v for a module whose mean squared error has the Hessian H: ``module(x)`` [n] predicts y [n].
 
-    Attributes
-    ----------
-    module, x, y
-        ``module(x)`` [n] predicts y [n].
-    v, exact : Tensor [p]
-    damping, scale
-        As :func:`~molft_utils.influence.lissa` takes them.
+    ``v`` and the ``exact`` solution are [p]; ``damping`` and ``scale`` are as :func:`~molft_utils.influence.lissa` has
+    them.
     """
 
     def __init__(self, module: nn.Module, x: Tensor, y: Tensor, batch_size: int):
@@ -71,8 +66,6 @@ class Problem:
 
 
 class Linear(nn.Module):
-    """x w, with the output [n]."""
-
     def __init__(self, w: Tensor):
         super().__init__()
         self.w = nn.Parameter(w)
@@ -127,7 +120,6 @@ def mini_problem() -> Problem:
 
 
 def flat(params: Params) -> Tensor:
-    """All parameters in one vector [p]."""
     return torch.cat([p.detach().reshape(-1) for p in params.values()])
 
 
@@ -209,7 +201,6 @@ SOLVERS: dict[str, dict[str, Callable[[Problem, int, int], Tensor]]] = {
 
 
 def compare() -> list[Row]:
-    """Ridge and mini."""
     budgets = {"LiSSA": RIDGE_PRODUCTS, "conjugate gradients": RIDGE_PASSES}
     rows = solver_rows("ridge, 65 parameters", ridge_problem(), budgets, SEEDS)
     budgets = {"LiSSA": MINI_PRODUCTS, "conjugate gradients": MINI_PASSES}

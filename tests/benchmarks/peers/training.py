@@ -20,10 +20,8 @@ from molft_utils.settings import Settings, settings
 from molft_utils.training import LengthBatches, finetune, model_tokens, pad
 from rows import Row, in_turns, timing_rows, write
 
-#: Molecules of a timed epoch, and of a fit whose error is measured.
-MOLECULES, FITTED, ROUNDS = 480, 1008, 3
+MOLECULES, FITTED, ROUNDS = 480, 1008, 3  # of a timed epoch; of a fit whose error is measured
 
-#: What is compared -> library.
 LIBRARIES = {"fit": "molft", "usual recipe": "transformers", "bare loop": "torch"}
 
 
@@ -36,7 +34,6 @@ def fresh(train: pd.DataFrame, redraw: bool = False) -> Any:
 
 
 def as_rows(model: Any, train: pd.DataFrame) -> list[dict[str, Any]]:
-    """Molecules as the Trainer reads them."""
     ids = model_tokens(model, train["smiles"])
     return [{"input_ids": i, "labels": float(y)} for i, y in zip(ids, train["label"], strict=True)]
 

@@ -22,11 +22,8 @@ from transformers import PreTrainedModel
 from molft_utils.influence import Params
 from molft_utils.training import molecule_batches
 
-#: Molecules at a time: the library draws its random matrices again for every batch.
-BATCH = 256
-
-#: Random projections: the default of dattri's TRAK. traker's own is 2,048, at four times the time on a CPU.
-DIMENSIONS = 512
+BATCH = 256  # molecules at a time: the library draws its random matrices again for every batch
+DIMENSIONS = 512  # the default of dattri's TRAK; traker's own is 2,048, at four times the time on a CPU
 
 
 class StandardisedPrediction(AbstractModelOutput):
