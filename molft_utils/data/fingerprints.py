@@ -13,17 +13,12 @@ from sklearn.svm import SVR
 from .molecules import parse_or_raise
 from .splits import Split
 
-N_BITS = 2048
-
-
-def _generator() -> rdFingerprintGenerator.FingerprintGenerator64:
-    return rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=N_BITS)
+_ECFP4 = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 
 
 def ecfp4_counts(smiles: Sequence[str]) -> np.ndarray:
     """ECFP4 counts (Morgan fingerprint, radius 2; Rogers & Hahn 2010): float32 array [n, 2048]."""
-    generator = _generator()
-    return np.stack([generator.GetCountFingerprintAsNumPy(parse_or_raise(s)) for s in smiles]).astype(np.float32)
+    return np.stack([_ECFP4.GetCountFingerprintAsNumPy(parse_or_raise(s)) for s in smiles]).astype(np.float32)
 
 
 def nearest_similarity(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
@@ -33,9 +28,8 @@ def nearest_similarity(smiles: Sequence[str], among: Sequence[str]) -> np.ndarra
 
 def similarities(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
     """Tanimoto similarity (ECFP4 bits) of each molecule to each one of ``among``: array [n, m] in [0, 1]."""
-    generator = _generator()
-    known = [generator.GetFingerprint(parse_or_raise(s)) for s in among]
-    queries = (generator.GetFingerprint(parse_or_raise(s)) for s in smiles)
+    known = [_ECFP4.GetFingerprint(parse_or_raise(s)) for s in among]
+    queries = (_ECFP4.GetFingerprint(parse_or_raise(s)) for s in smiles)
     return np.array([DataStructs.BulkTanimotoSimilarity(query, known) for query in queries])
 
 

@@ -20,14 +20,9 @@ LISTED_AS_LONG: set[str] = set()
 def token_ids(smiles: Iterable[str], canonical: bool, max_tokens: int = MAX_TOKENS) -> list[list[int]]:
     """Token ids of molecules in the form that a model reads: canonical SMILES, or each SMILES as it is written.
 
-    Every path from a molecule to a model leads through here. ``max_tokens`` counts <bos> and <eos>; what is longer is
-    cut.
-
-    Raises
-    ------
-    DataError
-        If this is no list of SMILES, RDKit cannot read one, or the tokeniser does not know a part of one: of the SMILES
-        as it is written, or of its canonical form where that is used.
+    Every path from a molecule to a model leads through here. What has more than ``max_tokens``, <bos> and <eos>
+    included, is cut. A DataError names a SMILES that RDKit cannot read, or of which the tokeniser does not know a part,
+    as it is written or in the canonical form where that is used.
     """
     written = [s.strip() for s in smiles_list(smiles)]
     canonical_forms = [canonicalise(s) for s in written]

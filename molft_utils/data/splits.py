@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -52,21 +53,23 @@ def split(table: pd.DataFrame, method: str = "random", seed: int = 42) -> Split:
     return Split(train, validation, test)
 
 
+def _groups(table: pd.DataFrame, key: Callable[[str], str]) -> pd.Series:
+    """Row numbers of the molecules with one key, a list for each key; keys in the order of the table."""
+    codes, _ = pd.factorize(pd.Series(map(key, table["smiles"])))
+    return pd.Series(np.arange(len(table))).groupby(codes).apply(list)
+
+
 def _cut_molecules(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut at random; equal molecules stay together."""
-    molecule = pd.factorize(pd.Series([canonicalise(s) for s in table["smiles"]]))[0]
-    first, second = train_test_split(np.arange(molecule.max() + 1), test_size=share, random_state=seed)
+    rows = _groups(table, canonicalise)
+    first, second = train_test_split(np.arange(len(rows)), test_size=share, random_state=seed)
     # In the order that was drawn; without equal molecules this is train_test_split of the rows themselves.
-    rows = pd.Series(np.arange(len(table))).groupby(molecule).apply(list)
     return tuple(table.iloc[np.concatenate(rows[part].tolist())].copy() for part in (first, second))
 
 
 def _cut_scaffolds(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Deal whole scaffolds out in random order until the share is full; one that would overflow it is passed over."""
-    rows = (
-        pd.Series(np.arange(len(table))).groupby(pd.factorize(pd.Series(map(scaffold, table["smiles"])))[0]).apply(list)
-    )
-    size = round(share * len(table))
+    rows, size = _groups(table, scaffold), round(share * len(table))
     taken: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         if len(taken) + len(rows[i]) <= size:
@@ -78,15 +81,8 @@ def _cut_scaffolds(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
 def overlap(secondary: pd.DataFrame, parts: Split, stereochemistry: bool = True) -> pd.DataFrame:
     """Find molecules of the secondary set that are also in a split; those in the test split leak.
 
-    Parameters
-    ----------
-    stereochemistry
-        False also finds molecules that differ by stereo marks alone.
-
-    Returns
-    -------
-    DataFrame
-        ``row`` (of the secondary table), ``smiles``, ``label``, ``split``, ``label_there``; a line for each pair.
+    Without ``stereochemistry``, also those that differ by stereo marks alone. A line for each pair: ``row`` (of the
+    secondary table), ``smiles``, ``label``, ``split``, ``label_there``.
     """
     key = canonicalise if stereochemistry else flat_key
     candidates = secondary[["smiles", "label"]].assign(row=secondary.index, key=[key(s) for s in secondary["smiles"]])

@@ -30,6 +30,3 @@ from .retraining import (
     lds_difference,
     load_bank,
 )
-
-#: The earlier name.
-beside_report = compare_with_report

@@ -24,10 +24,10 @@ N_BOOTSTRAP = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Errors of a prediction on n molecules.
+    """Errors of a prediction on n molecules; ``rmse`` and ``mae`` in the labels' ``unit``.
 
-    ``rmse`` and ``mae`` are in logD. ``interval`` is the 95 % bootstrap interval of the RMSE over molecules: it says
-    how much the figure would change with other test molecules, not with another training seed.
+    ``interval`` is the 95 % bootstrap interval of the RMSE over molecules: it says how much the figure would change
+    with other test molecules, not with another training seed.
     """
 
     rmse: float
@@ -35,18 +35,20 @@ class Scores:
     r2: float
     interval: tuple[float, float]
     n: int
+    unit: str = "logD"
 
     def __str__(self) -> str:
-        low, high = self.interval
-        return f"RMSE {self.rmse:.3f} [{low:.3f}, {high:.3f}] logD, MAE {self.mae:.3f}, R² {self.r2:.3f}, n = {self.n}"
+        rmse = "{:.3f} [{:.3f}, {:.3f}]".format(self.rmse, *self.interval)
+        return f"RMSE {rmse} {self.unit}, MAE {self.mae:.3f}, R² {self.r2:.3f}, n = {self.n}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """RMSE of a minus RMSE of b on the same molecules (logD), with its paired interval (95 % by default)."""
+    """RMSE of a minus RMSE of b on the same molecules, with its paired interval (95 % by default)."""
 
     value: float
     interval: tuple[float, float]
+    unit: str = "logD"
 
     @property
     def verdict(self) -> str:
@@ -55,11 +57,11 @@ class Difference:
         return "better" if high < 0 else "worse" if low > 0 else "no difference shown"
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}] logD: {self.verdict}"
+        return f"{self.value:+.3f} [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}] {self.unit}: {self.verdict}"
 
 
-def scores(labels: ArrayLike, predictions: ArrayLike, seed: int = 0) -> Scores:
-    """RMSE with its interval, MAE and R² of predictions [n] for labels [n], in logD; ``seed`` fixes the resamples."""
+def scores(labels: ArrayLike, predictions: ArrayLike, seed: int = 0, unit: str = "logD") -> Scores:
+    """RMSE with its interval, MAE and R² of predictions [n] for labels [n]; ``seed`` fixes the resamples."""
     true, predicted = _checked(labels, predictions)
     return Scores(
         rmse=float(root_mean_squared_error(true, predicted)),
@@ -67,23 +69,26 @@ def scores(labels: ArrayLike, predictions: ArrayLike, seed: int = 0) -> Scores:
         r2=float(r2_score(true, predicted)) if np.ptp(true) else float("nan"),
         interval=percentile_interval(_resampled_rmse(true - predicted, seed)),
         n=len(true),
+        unit=unit,
     )
 
 
 def evaluate(model: PreTrainedModel | PeftModel, table: pd.DataFrame) -> Scores:
-    """Scores of a regression model, plain or wrapped by peft, on a table of ``smiles`` and ``label`` (logD)."""
-    return scores(table["label"], predict(model, table["smiles"]))
+    """Scores of a regression model, plain or wrapped by peft, on a table of ``smiles`` and ``label``."""
+    return scores(table["label"], predict(model, table["smiles"]), unit=table.attrs.get("target", "logD"))
 
 
-def paired_difference(labels: ArrayLike, a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95) -> Difference:
+def paired_difference(
+    labels: ArrayLike, a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95, unit: str = "logD"
+) -> Difference:
     """Is a better than b? Paired over test molecules, and over seeds where there are several.
 
     Parameters
     ----------
     labels : array [n]
-        Measured values, logD.
+        Measured values, in the unit named.
     a, b : array [n] or [n_seeds, n]
-        Predictions, logD. Each seed has its own RMSE, and these are averaged; run k of a is paired with run k of b.
+        Predictions. Each seed has its own RMSE, and these are averaged; run k of a is paired with run k of b.
     level
         Coverage of the interval. When k comparisons are read together, give 1 - 0.05 / k (Bonferroni).
     """
@@ -93,10 +98,10 @@ def paired_difference(labels: ArrayLike, a: ArrayLike, b: ArrayLike, seed: int =
     parts_a, parts_b = _contributions(errors_a), _contributions(errors_b)
     value = float(parts_a.mean() - parts_b.mean())
     if len(errors_a) > 1:
-        return Difference(value, seeds_and_molecules(parts_a - parts_b, level))
+        return Difference(value, seeds_and_molecules(parts_a - parts_b, level), unit)
     # Equal seeds draw equal molecules, so that the two resampled errors are paired.
     resampled = _resampled_rmse(errors_a[0], seed) - _resampled_rmse(errors_b[0], seed)
-    return Difference(value, percentile_interval(resampled, level))
+    return Difference(value, percentile_interval(resampled, level), unit)
 
 
 def mean_rmse(labels: ArrayLike, runs: ArrayLike, seed: int = 0) -> tuple[float, tuple[float, float]]:

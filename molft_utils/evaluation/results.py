@@ -1,13 +1,13 @@
 """Reported results: the tables of ``data/results`` summed up with intervals, the report's own, a class's submissions.
 
 A table has a row for each run: key columns (for instance ``variant`` and ``seed``), figures such as the test ``rmse``
-in logD, and where they come from (``commit``, ``settings``, ``date``). ``<table>_predictions.csv``, where there is one,
+in logD, and where they come from (such as ``commit``). ``<table>_predictions.csv``, where there is one,
 has the test molecules, their labels, and a column ``<variant>/<seed>`` of predictions for each run.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +41,22 @@ def load_results(table: str) -> pd.DataFrame:
 def summary(table: str, by: Sequence[str] | None = None) -> pd.DataFrame:
     """Results of a table, for instance "table1", summed up over seeds.
 
-    Parameters
-    ----------
-    by
-        The columns that name a row of the summary, for instance ``["model", "labels"]``; ``variant`` when None.
-
-    Returns
-    -------
-    DataFrame
-        Number of ``seeds``, ``mean`` and standard deviation (``sd``) of the test RMSE over seeds in logD, the mean's
-        95 % t interval ``low`` to ``high``, and the means of all other numbers. Indexed by variant, with its
-        ``description``; with ``by``, its columns stand first.
+    The rows of the summary are variants, its index; or they are named by the columns ``by``, for instance
+    ``["model", "labels"]``, which then stand first. Its columns: ``description`` where the table has one, number of
+    ``seeds``, ``mean`` and standard deviation (``sd``) of the test RMSE over seeds in logD, the mean's 95 % t interval
+    ``low`` to ``high``, and the means of all other numbers.
     """
     rows = load_results(table)
-    keys = ["variant", "description"] if by is None else list(by)
+    keys = ["variant"] if by is None else list(by)
     groups = rows.groupby(keys, sort=False)
     found = groups["rmse"].agg(seeds="size", mean="mean", sd="std")
     half_width = scipy.stats.t.ppf(0.975, found["seeds"] - 1) * found["sd"] / found["seeds"] ** 0.5
     found = found.assign(low=found["mean"] - half_width, high=found["mean"] + half_width)
     others = rows.select_dtypes("number").columns.difference([*keys, "seed", "rmse"], sort=False)
-    found = found.join(groups[list(others)].mean()).reset_index()
-    return found.set_index("variant") if by is None else found
+    found = found.join(groups[list(others)].mean())
+    if "description" in rows and "description" not in keys:
+        found.insert(0, "description", groups["description"].first())
+    return found if by is None else found.reset_index()
 
 
 def difference(table: str, a: str, b: str, level: float = 0.95, **where: Any) -> Difference:
@@ -75,7 +70,7 @@ def difference(table: str, a: str, b: str, level: float = 0.95, **where: Any) ->
     a, b
         Two variants, models, rules or cells of the table.
     level
-        Coverage of the interval. When k comparisons are read together, give 1 - 0.05 / k (Bonferroni).
+        Coverage of the interval, as in :func:`~molft_utils.evaluation.paired_difference`.
     **where
         Which rows to compare where there are several for each seed: ``labels=300``, or ``kind="permuted", share=0.2``.
     """
@@ -94,15 +89,14 @@ def difference(table: str, a: str, b: str, level: float = 0.95, **where: Any) ->
         raise DataError(f"{table}.csv has no seed with both {a!r} and {b!r} {where or ''}; it has {known}")
     if not (RESULTS / f"{table}_predictions.csv").exists():
         return mean_gap(gaps, level)
-    labels, runs = _predictions(table, {a: gaps.index, b: gaps.index})
-    return paired_difference(labels, runs[a], runs[b], level=level)
+    predictions = load_results(f"{table}_predictions")
+    runs_a, runs_b = (_runs(predictions, variant, gaps.index) for variant in (a, b))
+    return paired_difference(predictions["label"], runs_a, runs_b, level=level)
 
 
-def _predictions(table: str, seeds: Mapping[str, Sequence[int]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Test labels [n], and the predictions [n_seeds, n] of variants, given the seeds of each."""
-    wide = load_results(f"{table}_predictions")
-    columns = {name: [f"{name}/{seed}" for seed in sorted(found)] for name, found in seeds.items()}
-    return wide["label"].to_numpy(), {name: wide[found].to_numpy().T for name, found in columns.items()}
+def _runs(predictions: pd.DataFrame, variant: str, seeds: Iterable[int]) -> np.ndarray:
+    """Predictions of a variant [n_seeds, n]."""
+    return predictions[[f"{variant}/{seed}" for seed in sorted(seeds)]].to_numpy().T
 
 
 def cells() -> pd.DataFrame:
@@ -111,11 +105,9 @@ def cells() -> pd.DataFrame:
     ``selection``, ``method``, the mean ``rmse`` over seeds in logD, and its 95 % interval over test molecules and
     seeds, ``rmse_low`` to ``rmse_high``.
     """
-    seeds = load_results("grid").groupby("variant")["seed"].apply(list)
-    labels, runs = _predictions("grid", seeds.to_dict())
-    rows = []
-    for name, predictions in runs.items():
-        rmse, (low, high) = mean_rmse(labels, predictions)
+    predictions, rows = load_results("grid_predictions"), []
+    for name, seeds in load_results("grid").groupby("variant")["seed"]:
+        rmse, (low, high) = mean_rmse(predictions["label"], _runs(predictions, name, seeds))
         rows.append((*name.split("/"), rmse, low, high))
     table = pd.DataFrame(rows, columns=["selection", "method", "rmse", "rmse_low", "rmse_high"])
     place = {name: i for i, name in enumerate((*_SELECTIONS.values(), *EVERY_METHOD))}
@@ -126,9 +118,7 @@ def sweep() -> pd.DataFrame:
     """The reported sweep of learning rates: one row for each method, number of epochs and rate.
 
     ``name``, ``epochs``, ``rate``, ``trained`` parameters, number of ``seeds``, the means over seeds of ``validation``
-    and ``test`` RMSE in logD, and ``best``: the smallest of the rates within one standard error of the lowest
-    validation error, among those with the most seeds (the one standard error rule; Hastie, Tibshirani and Friedman
-    2009, section 7.10). The method that trains most comes first.
+    and ``test`` RMSE in logD, and whether this rate is ``best``. The method that trains most comes first.
     """
     table = load_results("sweep").groupby(["name", "epochs", "rate"], sort=False).agg(
         trained=("trained", "first"), seeds=("seed", "size"), validation=("validation_rmse", "mean"),
@@ -140,7 +130,10 @@ def sweep() -> pd.DataFrame:
 
 
 def _best_rate(rates: pd.DataFrame) -> int:
-    """The index of the smallest rate within one standard error of the best, among those with the most seeds."""
+    """The index of the smallest rate whose validation error is within one standard error of the lowest.
+
+    The one standard error rule (Hastie, Tibshirani and Friedman 2009, section 7.10), among rates with the most seeds.
+    """
     rates = rates[rates["seeds"] == rates["seeds"].max()]
     lowest = rates.loc[rates["validation"].idxmin()]
     error = 0 if pd.isna(lowest["error"]) else lowest["error"]  # one seed has no standard error
@@ -176,26 +169,21 @@ def report_table4() -> pd.Series:
 def compare_with_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
     """Our test RMSE and the report's, in logD: ``report``, ``ours`` and our ``95 % interval``, one row per name.
 
-    Parameters
-    ----------
-    table
-        A key of ``data/report.json``, for instance "table1".
-    ours
-        Row name -> scores. A row that only one side has stays empty on the other.
-    column
-        The column to compare with where the table has several, for instance "Full Finetuning" of table3.
+    ``table`` is a key of ``data/report.json``, for instance "table1", and ``column`` the one to compare with where
+    the table has several, for instance "Full Finetuning" of table3. A row that only one side has stays empty on the
+    other.
     """
     theirs = read_report()[table]["rows"]
     if column is not None:
         theirs = {name: row[column] for name, row in theirs.items()}
     names = list(dict.fromkeys([*ours, *theirs]))  # each name once: ours first
     intervals = {name: "[{:.3f}, {:.3f}]".format(*found.interval) for name, found in ours.items()}
-    rows = {
-        "report": [theirs.get(name, np.nan) for name in names],
-        "ours": [ours[name].rmse if name in ours else np.nan for name in names],
-        "95 % interval": [intervals.get(name, "") for name in names],
+    columns = {
+        "report": pd.Series(theirs),
+        "ours": pd.Series({name: found.rmse for name, found in ours.items()}),
+        "95 % interval": pd.Series(intervals).reindex(names, fill_value=""),
     }
-    return pd.DataFrame(rows, index=pd.Index(names, name="test RMSE / logD"))
+    return pd.DataFrame(columns, index=pd.Index(names, name="test RMSE / logD"))
 
 
 # A class's submissions
@@ -218,7 +206,7 @@ def submit(rows: pd.DataFrame, folder: str | Path, student: str | int) -> Path:
             f"{path.name} is there with other rows; choose another name, or delete it if it is yours and you correct it"
         )
     for other in path.parent.glob("*.csv"):
-        taken = _checked(_read(other), other.name).merge(mine, on=["cell", "seed"])
+        taken = _submission(other).merge(mine, on=["cell", "seed"])
         if other.stem != str(student) and len(taken):
             raise DataError(f"{other.stem!r} has submitted seed {taken['seed'].iloc[0]}; choose another and run again")
     write_atomically(path, content)
@@ -233,7 +221,7 @@ def load_submissions(folder: str | Path) -> pd.DataFrame:
     paths = sorted(Path(folder).expanduser().glob("*.csv"))
     if not paths:
         raise DataError(f"no CSV file in {Path(folder).name}/; every student writes one with submit")
-    rows = pd.concat([_checked(_read(path), path.name).assign(student=path.stem) for path in paths], ignore_index=True)
+    rows = pd.concat([_submission(path).assign(student=path.stem) for path in paths], ignore_index=True)
     if (twice := rows.duplicated(["cell", "seed"], keep=False)).any():
         cell, seed = rows.loc[twice, ["cell", "seed"]].iloc[0]
         files = rows.loc[(rows["cell"] == cell) & (rows["seed"] == seed), "student"]
@@ -241,10 +229,10 @@ def load_submissions(folder: str | Path) -> pd.DataFrame:
     return rows
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _submission(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
-    except ValueError as error:  # pandas' own errors and those of decoding
+        return _checked(pd.read_csv(path), path.name)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
         raise DataError(f"{path.name} cannot be read as a CSV: {error}") from error
 
 

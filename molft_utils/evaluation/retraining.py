@@ -88,11 +88,6 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
         Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
     limit
         Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
-
-    Raises
-    ------
-    DataError
-        If the file is no bank, or was made from other data than the repository now has.
     """
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
@@ -102,10 +97,7 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
             data, parts = (json.loads(file.metadata()[name]) for name in ("data", "parts"))
             members = file.get_tensor("members").astype(bool)
             predictions, labels = (file.get_tensor(f"{queries}_{what}") for what in ("predictions", "labels"))
-        n_seeds, n_train = predictions.shape[1], sum(n for _, n in parts)
-        if members.shape[1] != n_train or predictions.shape != (len(members), n_seeds, len(labels)):
-            raise ValueError(f"members {members.shape} and predictions {predictions.shape} do not fit")
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+    except (SafetensorError, TypeError) as error:  # damaged, without one of these tensors, or without a header
         raise DataError(f"{place} is no bank of retrained models ({error}); `git checkout data` restores it") from error
     if changed := [name for name, content in data_hashes().items() if data.get(name) != content]:
         raise DataError(
@@ -123,10 +115,9 @@ def data_hashes() -> dict[str, str]:
 
 
 def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
-    """Grade scores by the retrained models of a bank; a DataError names what does not fit the bank.
+    """Grade ``scores`` [n_queries, n_train], in the order of the bank, by its retrained models.
 
-    ``scores`` [n_queries, n_train] are positive where having that training molecule lowers that query's loss, in the
-    bank's order.
+    A score is positive where having that training molecule lowers that query's loss.
     """
     per_query, resampled = _graded(scores, bank, seed)
     return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
@@ -160,7 +151,7 @@ def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
-    """Scores as floats [n_queries, n_train]; DataError if they are anything else."""
+    """Scores as floats [n_queries, n_train]."""
     expected = (len(bank.labels), bank.members.shape[1])
     needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
     try:
@@ -208,13 +199,8 @@ def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> 
 def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
     """What each added group of ``load_bank(queries, GROUPS)`` did to the mean loss of the queries.
 
-    Returns
-    -------
-    members : bool [n_groups, n_pool]
-    gains : float [n_groups]
-        By how much the loss fell, in logD², averaged over seeds; positive means helpful.
-    noise : float
-        Standard deviation of a gain by the seeds alone, from the subsets that add nothing.
+    The groups' members, bool [n_groups, n_pool]; their gains [n_groups], by how much the loss fell in logD², averaged
+    over seeds; and the noise, a gain's standard deviation by the seeds alone, from the subsets that add nothing.
     """
     losses, adds = bank.losses().mean(axis=2), bank.members.any(axis=1)
     without = losses[~adds]  # [n_without, n_seeds]
@@ -227,9 +213,8 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
 def built_in_scores() -> pd.DataFrame:
     """The built-in scores as reported in ``data/results/lds.csv``, best first: means over seeds of the scored model.
 
-    By score: ``damping`` (a share of the largest eigenvalue; 0 where there is none) that is best on the *validation*
-    molecules, ``LDS`` on the test molecules, its interval ``low`` to ``high``, ``queries`` (the number of test
-    molecules), and ``LDS on validation``.
+    ``damping``, a share of the largest eigenvalue (0 where there is none), is that with the best ``LDS on validation``;
+    ``LDS`` and its interval ``low`` to ``high`` are over the test molecules, of which there are ``queries``.
     """
     columns = {"test": "LDS", "low": "low", "high": "high", "n_queries": "queries", "validation": "LDS on validation"}
     means = load_results("lds").groupby(["score", "damping"])[list(columns)].mean().rename(columns=columns)

@@ -19,7 +19,7 @@ VALUES = [
     "CCO", "OCC", "c1ccccc1", "C1CC", "[Na+].[Cl-]", "HCl", "aspirin", "<mask>", "CCO |$a$|", "C%(100)CC%(100)",
     "[Re]$[Re]", "F[Pd](Cl)(Cl1)Cl[Pd]1(Cl)Cl", "[999999999999C]", "C\u200b", "\uff23", "../x", "=1+1", "#DIV/0!",
     "1,5", "1.234,5", "<5", "½", "١", "1e400", "nan", "-Infinity", "NA", "0x10", "1_000", "1.5", "-2", "", " ", '"',
-    '"1"', "C\nC", "True", "0", "\x1b[31m", "🧪", "C" * 130, "(" * 5_000, "C" * 30_000, "9" * 400,
+    '"1"', "C\nC", "True", "0", "\x1b[31m", "🧪", "C" * 130, "(" * 5_000, "9" * 400,
 ]  # fmt: skip
 FIELDS = st.one_of(
     st.sampled_from(VALUES),
@@ -57,16 +57,13 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("any") / "any.csv"
 
 
-@settings(
-    deadline=None, derandomize="MOLFT_FUZZ" not in os.environ, max_examples=int(os.environ.get("MOLFT_FUZZ", 150))
-)
+@settings(deadline=None, derandomize="MOLFT_FUZZ" not in os.environ, max_examples=int(os.environ.get("MOLFT_FUZZ", 80)))
 @given(CONTENTS)
-@example(b"smiles,label\n" + b"(" * 5_000 + b",1\n")
 @example(b"smiles,label\nC" + b"(C" * 3_000 + b")" * 3_000 + b",1\n")
 @example(b"smiles,label\n[999999999999C],1\n")
 @example(b"smiles,label\nC" + b",1" * 5_000 + b"\n")
 @example(b"smiles,label" + b",a" * 5_000 + b"\nC,1" + b",0" * 5_000 + b"\n")
-@example(b"C" * 200_000)
+@example(b"smiles,label\n" + b"C" * 30_000 + b",1\n")
 @example(b"\xef\xbb\xbf\xef\xbb\xbfsmiles,label\nCCO,1\n")
 def test_any_file_is_read_with_all_its_rows_or_refused(path, content):
     path.write_bytes(content)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from molft_utils import DataError, finetune, load_table, predict, settings
-from molft_utils.data import canonicalise, check_table, token_ids
+from molft_utils.data import canonicalise, token_ids
 from molft_utils.molformer import MolformerForSequenceClassification, smiles_list, tokenise
 
 #: Two palladium atoms, whose canonical form has the arrow of a dative bond, which the tokeniser does not know.
@@ -24,7 +24,6 @@ def test_ids_are_of_the_form_that_is_used():
     ("smiles", "message"),
     [
         ("aspirin", "RDKit cannot read the SMILES 'aspirin'; correct it"),
-        ("", "cannot read"),
         ("C" * 6_000, r"cannot read .*\(6,002 characters\)"),
         ("[Re]$[Re]", r"does not know '\$'"),
         ("C%(100)CC%(100)", "does not know '%'"),
@@ -38,15 +37,13 @@ def test_what_no_model_can_read_whole_is_refused_in_either_form(smiles, message,
         token_ids(["CCO", smiles], canonical)
 
 
-@pytest.mark.parametrize("smiles", [DATIVE, "[Re]$[Re]", "aspirin"], ids=lambda text: text[:10])
+@pytest.mark.parametrize("smiles", [DATIVE, "aspirin"])
 def test_a_table_training_and_prediction_give_the_same_answer(tiny, tmp_path, smiles):
     good = ["CCO", "CCN", "CCC", "CCCC"]
-    (tmp_path / "mine.csv").write_text(
-        "smiles,label\n" + "".join(f'"{s}",{i}\n' for i, s in enumerate([*good, smiles]))
-    )
+    table = pd.DataFrame({"smiles": [*good, smiles], "label": range(5)})
+    table.to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(DataError, match="line 6 has a SMILES"):
         load_table(tmp_path / "mine.csv")
-    table = pd.DataFrame({"smiles": [*good, smiles], "label": range(5)})
     model = MolformerForSequenceClassification(tiny)
     with pytest.raises(DataError):
         finetune(model, table, None, settings("smoke"), tmp_path / "run")
@@ -70,7 +67,3 @@ def test_what_is_no_list_of_texts_is_refused(read):
 def test_canonical_forms_are_one_for_each_molecule():
     assert canonicalise("OCC") == canonicalise("C(O)C") == "CCO"
     assert canonicalise("C[C@H](O)F") != canonicalise("C[C@@H](O)F")
-    with pytest.raises(
-        DataError, match=r"line 2 has a SMILES with .* as it is written or canonical \(the first: '<'\)"
-    ):
-        check_table(pd.DataFrame({"smiles": [DATIVE], "label": [1.0]}))

@@ -1,6 +1,5 @@
 """Tables: read whatever the separator, refused with line and remedy, and odd rows shown once."""
 
-import os
 import warnings
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from molft_utils import (
     DataError,
     length_study,
-    load_lipophilicity,
     load_logp,
     load_secondary,
     load_table,
@@ -20,7 +18,6 @@ from molft_utils import (
 )
 from molft_utils.data import canonicalise, check_table, flat_key
 from molft_utils.errors import DataWarning
-from molft_utils.molformer import token_lengths
 
 
 @pytest.fixture
@@ -56,7 +53,6 @@ MALFORMED = {
     ),
     "an open quote": (GOOD + 'CC,"1\n', "not a readable CSV .line 3: .*correct the line's quotes"),
     "a field of a megabyte": (GOOD + "C" * 1_000_000 + ",1\n", "not a readable CSV .line 3: field larger"),
-    "a NUL byte": (GOOD + "C\0C,1\n", "not a readable CSV .it holds NUL bytes.; save it as UTF-8"),
     "several faults at once": (
         "smiles,label\nC1CC,1\nCC,x\n,3\n", "line 4 has no SMILES.*line 2 has a SMILES.*line 3 has a label"
     ),
@@ -76,8 +72,6 @@ def test_a_target_is_found_or_named(load):
     assert list(table.columns) == ["smiles", "label", "other label"] and table["label"].tolist() == [1.0, 2.0]
     with pytest.raises(DataError, match=r"no column 'logS'; it has smiles, pKa"):
         load("smiles,pKa\nCCO,1\n", "logS")
-    with pytest.raises(DataError, match="more than one column 'pKa'; give each"):
-        load("smiles,pKa,pKa\nCCO,1,2\n", "pKa")
     with pytest.raises(DataError, match="no SMILES column among pKa"):
         load("smiles,pKa\nCCO,1\n", "smiles")
 
@@ -87,11 +81,6 @@ def test_the_row_numbers_of_the_given_frame_play_no_part():
     with pytest.raises(DataError, match="table: line 3 has a label that is missing"):
         check_table(frame)
     assert check_table(frame.fillna(2.0)).index.tolist() == [0, 1]
-
-
-def test_an_unknown_source_is_refused():
-    with pytest.raises(DataError, match="'local' or 'hub'"):
-        load_lipophilicity("web")
 
 
 # -- what is read ---------------------------------------------------------------------------------------------------
@@ -109,7 +98,7 @@ def test_the_separator_is_found(load, separator, quote):
     assert table.shape == (1, 4) and table.attrs["target"] == "logD"
 
 
-@pytest.mark.parametrize("header", ["SMILES,Label", "smiles,exp", "Canonical_SMILES,logD", " mol , y "])
+@pytest.mark.parametrize("header", ["SMILES,Label", "Canonical_SMILES,logD", " mol , y "])
 def test_usual_column_names_are_found_and_the_targets_name_is_kept(load, header):
     table = load(f"{header}\nCCO,-0.3\n")
     assert list(table.columns) == ["smiles", "label"] and table["label"][0] == -0.3
@@ -127,40 +116,31 @@ def test_a_spreadsheets_file_is_read_with_all_columns_and_rows(load):
     ("words", "read"), [(["TRUE", "False"], [True, False]), (["1", "0"], [True, False]), (["no", "1"], ["no", "1"])]
 )
 @pytest.mark.parametrize("name", ["corrupted", "ionisable"])
-@pytest.mark.parametrize("loader", [load_table, load_secondary])
-def test_flags_that_nobody_reads_are_no_reason_to_refuse_a_table(tmp_path, loader, name, words, read):
-    (tmp_path / "x.csv").write_text(f"smiles,label,{name}\nCCO,1.0,{words[0]}\nCCN,2.0,{words[1]}\n")
-    assert loader(tmp_path / "x.csv")[name].tolist() == read
+def test_flags_that_nobody_reads_are_no_reason_to_refuse_a_table(load, name, words, read):
+    assert load(f"smiles,label,{name}\nCCO,1.0,{words[0]}\nCCN,2.0,{words[1]}\n")[name].tolist() == read
 
 
 # -- paths ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_path_is_taken_from_the_home_or_from_the_folder_of_the_moment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "first"))
     for folder, label in (("first", 1), ("second", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.csv").write_text(f"smiles,label\nCCO,{label}\n")
         monkeypatch.chdir(tmp_path / folder)
         assert load_table("mine.csv")["label"].tolist() == load_table(Path("mine.csv"))["label"].tolist() == [label]
-    monkeypatch.setenv("HOME", str(tmp_path / "first"))
     assert load_table("~/mine.csv")["label"].tolist() == [1.0]
-
-
-def test_a_missing_file_is_named_with_the_folder_it_was_sought_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for path, folder in (("my.csv", tmp_path), ("~/my.csv", tmp_path / "home"), ("a/my.csv", tmp_path / "a")):
-        with pytest.raises(DataError, match=f"my.csv does not exist in the folder {folder}; put it there"):
+    for path, folder in (("my.csv", "second"), ("~/my.csv", "first"), ("a/my.csv", "second/a")):
+        with pytest.raises(DataError, match=f"my.csv does not exist in the folder {tmp_path / folder}; put it there"):
             load_table(path)
 
 
 def test_a_path_that_leads_to_no_text_is_refused(tmp_path):
-    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
-    os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "latin.csv").write_bytes("smiles,label,name\nCCO,1,éthanol\n".encode("latin-1"))
     (tmp_path / "utf16.csv").write_bytes("smiles,label\nCCO,1\n".encode("utf-16"))
-    names = ["", "loop.csv", "pipe.csv", "latin.csv", "utf16.csv", "a\0b.csv", "x" * 300]
-    for path in (*(tmp_path / name for name in names), "", "/dev/zero", "~nobody/x.csv", "https://example.org/x.csv"):
+    names = (tmp_path, tmp_path / "latin.csv", tmp_path / "utf16.csv", "a\0b.csv", "x" * 300, "", "~nobody/x.csv")
+    for path in (*names, "https://example.org/x.csv"):
         with pytest.raises(DataError, match=r"does not exist in the folder|is not a readable CSV .*; save it as UTF-8"):
             load_table(path)
 
@@ -191,13 +171,9 @@ def test_odd_rows_of_a_file_are_shown_once_and_stay_in_the_table(tmp_path):
     assert load_secondary(mine).attrs["warnings"] == facts
     mine.write_text(text + "CCN,1\nNCC,1\n")
     assert shown(lambda: load_secondary(mine)) == [f"{mine}: lines 5 and 6 are the same molecule with the same label"]
-
-
-def test_many_odd_rows_are_counted_not_shown_one_by_one(tmp_path):
-    mine = tmp_path / "mine.csv"
     mine.write_text("smiles,label\n" + "".join(f"{'C' * i}O,1\nO{'C' * i},1\n" for i in range(1, 13)))
     texts = shown(lambda: load_table(mine))
-    assert len(texts) == 6 and texts[-1].endswith("7 more facts stand in table.attrs['warnings']")
+    assert len(texts) == 6 and "7 more facts" in texts[-1], "many are counted, not shown one by one"
     assert len(load_table(mine).attrs["warnings"]) == 12
 
 
@@ -217,16 +193,13 @@ def test_lipophilicity_is_the_whole_set(lipophilicity):
 
 
 def test_length_study_of_the_report(lipophilicity):
-    study = length_study(lipophilicity)
-    assert study.n_cut == 3 and study.n == 4200 and study.n_sample == 1000
-    assert study.longest == token_lengths(lipophilicity["smiles"]).max() == 207
-    assert length_study(lipophilicity, seed=42) == study
+    assert length_study(lipophilicity) == (1000, 131, 207, 3, 4200)
 
 
 def test_secondary_set_and_logp_are_as_their_cards_say(parts):
     secondary, pool = load_secondary(), load_logp()
     assert secondary.attrs["target"] == pool.attrs["target"] == "logP"
-    assert shown(load_secondary) == shown(load_lipophilicity) == pool.attrs["warnings"] == []
+    assert shown(load_secondary) == pool.attrs["warnings"] == []
     assert len(secondary) == 300 and secondary["corrupted"].sum() == 100 and secondary["corrupted"].dtype == bool
     places = np.flatnonzero(secondary["corrupted"])
     assert 100 < places.mean() < 200, "the corrupted rows are not in one place"
@@ -236,8 +209,7 @@ def test_secondary_set_and_logp_are_as_their_cards_say(parts):
     assert len(pool) == 2378 and pool["ionisable"].sum() == 606
     assert pool["label"].between(-1.5, 4.5).all() and pool["cas"].is_unique
     assert (pool["ionisable"] == (pool["groups"] != "")).all()
-    for table in (secondary, pool):
-        assert overlap(table, parts, stereochemistry=False).empty
+    assert overlap(pool, parts, stereochemistry=False).empty, "nor is any of the secondary set, drawn from the pool"
 
 
 def test_the_target_goes_with_every_part_of_a_split(load):

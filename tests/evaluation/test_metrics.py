@@ -1,11 +1,13 @@
 """Scores, intervals, paired differences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
-from molft_utils import DataError, paired_difference, scores
+from molft_utils import DataError, evaluate, paired_difference, scores
 from molft_utils.evaluation import auroc, mean_rmse
+from molft_utils.molformer import MolformerForSequenceClassification
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.normal(2.0, 1.2, size=400)
@@ -17,17 +19,16 @@ def noisy(sd: float, seed: int) -> np.ndarray:
 
 def test_scores_of_a_known_prediction():
     found = scores([0.0, 0.0, 2.0, 2.0], [1.0, -1.0, 2.0, 2.0])
-    assert (
-        found.rmse == pytest.approx(np.sqrt(0.5))
-        and found.mae == 0.5
-        and found.r2 == pytest.approx(0.5)
-        and found.n == 4
-    )
+    assert (found.rmse, found.mae, found.r2, found.n) == pytest.approx((np.sqrt(0.5), 0.5, 0.5, 4))
+    assert np.isnan(scores([1.0, 1.0], [1.0, 2.0]).r2), "constant labels have no R²"
 
 
-def test_interval_holds_the_truth_about_as_often_as_it_says():
-    inside = sum(low < 0.7 < high for low, high in (scores(LABELS, noisy(0.7, seed)).interval for seed in range(100)))
-    assert 88 <= inside <= 100
+def test_the_unit_is_that_of_the_labels(tiny):
+    table = pd.DataFrame({"smiles": ["CCO", "CCN"], "label": [0.0, 1.0]})
+    table.attrs["target"] = "pIC50"
+    assert "] pIC50, MAE" in str(evaluate(MolformerForSequenceClassification(tiny).eval(), table))
+    assert "0.707 [0.000, 1.000] logD, MAE" in str(scores([0.0, 0.0], [1.0, 0.0]))
+    assert "] pIC50: " in str(paired_difference(LABELS, noisy(0.5, 1), noisy(0.6, 2), unit="pIC50"))
 
 
 def test_the_interval_is_that_of_scipys_percentile_bootstrap():
@@ -47,10 +48,6 @@ def test_the_interval_is_that_of_scipys_percentile_bootstrap():
         assert found == pytest.approx(tuple(expected.confidence_interval), abs=0.006)
 
 
-def test_constant_labels_have_no_r2():
-    assert np.isnan(scores([1.0, 1.0], [1.0, 2.0]).r2) and np.isnan(scores([1.0], [2.0]).r2)
-
-
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
     area, low, high = auroc([True, True, False, False], [3.0, 1.0, 2.0, 1.0])
     assert area == (1 + 1 + 0 + 0.5) / 4 and low <= area <= high
@@ -58,18 +55,12 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
         auroc([True, True], [1.0, 2.0])
 
 
-def test_a_clear_difference_is_shown_and_its_sign_is_right():
+def test_a_clear_difference_is_shown_with_the_right_sign_and_none_between_equals():
     good, bad = noisy(0.5, 1), noisy(0.9, 2)
-    assert paired_difference(LABELS, good, bad).verdict == "better"
-    assert paired_difference(LABELS, bad, good).verdict == "worse"
-    assert paired_difference(LABELS, good, bad).value == pytest.approx(
-        scores(LABELS, good).rmse - scores(LABELS, bad).rmse
-    )
-
-
-def test_no_difference_is_shown_between_equals():
-    found = paired_difference(LABELS, noisy(0.7, 3), noisy(0.7, 4))
-    assert found.verdict == "no difference shown" and "no difference shown" in str(found)
+    found = paired_difference(LABELS, good, bad)
+    assert found.value == pytest.approx(scores(LABELS, good).rmse - scores(LABELS, bad).rmse)
+    assert found.verdict == "better" and paired_difference(LABELS, bad, good).verdict == "worse"
+    assert paired_difference(LABELS, noisy(0.7, 3), noisy(0.7, 4)).verdict == "no difference shown"
 
 
 def simulated(rng, n_seeds: int, of_seed: float, of_molecule: float, of_both: float) -> tuple[np.ndarray, np.ndarray]:
@@ -80,54 +71,46 @@ def simulated(rng, n_seeds: int, of_seed: float, of_molecule: float, of_both: fl
     return labels, labels + scale * (molecules + of_both * rng.normal(size=(n_seeds, n)))
 
 
-#: Where the error comes from: how much a seed scales all errors, what is the molecule's own, what both make.
-SOURCES = {"seeds": (0.2, 0.1, 0.7), "molecules": (0.005, 0.7, 0.1), "both": (0.04, 0.6, 0.4)}
-
-
-@pytest.mark.parametrize("n_seeds", [3, 5])
-@pytest.mark.parametrize("sources", SOURCES)
-def test_ninety_five_intervals_of_a_hundred_hold_the_truth(sources, n_seeds):
+@pytest.mark.parametrize(
+    ("n_seeds", "sources"),
+    # How much a seed scales all errors, what is the molecule's own, and what both make.
+    [(3, (0.2, 0.1, 0.7)), (3, (0.005, 0.7, 0.1)), (3, (0.04, 0.6, 0.4)), (5, (0.04, 0.6, 0.4))],
+    ids=["seeds", "molecules", "both", "both, five seeds"],
+)
+def test_ninety_five_intervals_of_a_hundred_include_the_truth(sources, n_seeds):
     """Simulated: the mean RMSE, and the difference of two models that share the molecules and do not differ."""
     rng = np.random.default_rng(0)
-    truth = _true_rmse(*SOURCES[sources])
-    held_mean, held_difference, repeats = 0, 0, 1000
+    truth = (sources[1] ** 2 + sources[2] ** 2) ** 0.5  # over many seeds and molecules
+    means, differences, repeats = 0, 0, 600
     for _ in range(repeats):
-        labels, runs = simulated(rng, 2 * n_seeds, *SOURCES[sources])
+        labels, runs = simulated(rng, 2 * n_seeds, *sources)
         low, high = mean_rmse(labels, runs[:n_seeds])[1]
-        held_mean += low < truth < high
-        held_difference += paired_difference(labels, runs[:n_seeds], runs[n_seeds:]).verdict == "no difference shown"
-    assert 0.92 <= held_mean / repeats <= 0.98
-    assert 0.92 <= held_difference / repeats <= 0.98
+        means += low < truth < high
+        differences += paired_difference(labels, runs[:n_seeds], runs[n_seeds:]).verdict == "no difference shown"
+    assert 0.92 <= means / repeats <= 0.98
+    assert 0.92 <= differences / repeats <= 0.98
 
 
-def _true_rmse(of_seed: float, of_molecule: float, of_both: float) -> float:
-    """The error that the mean over many seeds and molecules comes to."""
-    return (of_molecule**2 + of_both**2) ** 0.5
-
-
-def test_seeds_widen_the_interval():
+def test_seeds_and_a_higher_level_widen_the_interval():
     a = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
     b = np.stack([noisy(0.7, 10 + i) for i in range(3)])
-    across = paired_difference(LABELS, a, b).interval
-    single = paired_difference(LABELS, a[1], b[1]).interval
-    assert across[1] - across[0] > single[1] - single[0]
-
-
-def test_a_higher_level_widens_the_interval_about_the_same_difference():
-    a, b = noisy(0.7, 3), noisy(0.75, 4)
-    usual, strict = (paired_difference(LABELS, a, b, level=level) for level in (0.95, 0.995))
-    assert strict.value == usual.value
-    assert strict.interval[0] < usual.interval[0] < usual.interval[1] < strict.interval[1]
+    one, several = paired_difference(LABELS, a[1], b[1]), paired_difference(LABELS, a, b)
+    assert np.ptp(several.interval) > np.ptp(one.interval)
+    for usual, strict in (
+        (one, paired_difference(LABELS, a[1], b[1], level=0.995)),
+        (several, paired_difference(LABELS, a, b, level=0.995)),
+    ):
+        assert strict.value == usual.value
+        assert strict.interval[0] < usual.interval[0] < usual.interval[1] < strict.interval[1]
 
 
 def test_the_mean_over_seeds_and_its_interval():
     runs = np.stack([noisy(sd, i) for i, sd in enumerate((0.5, 0.7, 0.9))])
     value, (low, high) = mean_rmse(LABELS, runs)
     assert value == pytest.approx(np.mean([scores(LABELS, run).rmse for run in runs]))
-    assert low < value < high
-    one, between = mean_rmse(LABELS, runs[1]), scores(LABELS, runs[1]).interval
-    assert one[1] == pytest.approx(between), "one seed: the interval over molecules alone"
-    assert high - low > one[1][1] - one[1][0]
+    _, one = mean_rmse(LABELS, runs[1])
+    assert one == pytest.approx(scores(LABELS, runs[1]).interval), "one seed: the interval over molecules alone"
+    assert high - low > one[1] - one[0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 
 from molft_utils import DataError, scores
 from molft_utils.evaluation import (
-    built_in_scores,
     cells,
     compare_with_report,
     difference,
@@ -20,7 +19,6 @@ from molft_utils.evaluation import (
     summary,
     sweep,
 )
-from molft_utils.files import DATA_FOLDER
 
 MOLECULES = pd.DataFrame({"smiles": ["C", "CC", "CCC"], "label": [0.0, 1.0, 2.0]})
 
@@ -44,23 +42,21 @@ def test_reported_errors_follow_from_the_reported_predictions(table):
         assert np.sqrt((errors**2).mean()) == pytest.approx(row.rmse, abs=1e-3)
 
 
-def test_every_table_can_be_loaded_and_a_missing_one_names_the_command():
-    for path in (DATA_FOLDER / "results").glob("*.csv"):
-        assert len(load_results(path.stem))
-    with pytest.raises(DataError, match=r"no nothing\.csv; `make results` makes it\. There are: .*table1"):
+def test_digits_of_settings_and_commits_stay_text_and_a_missing_table_names_the_command(folder):
+    (folder / "t.csv").write_text("variant,seed,rmse,commit,settings\na,0,1,012345678901,12e345678901\n")
+    assert load_results("t")[["commit", "settings"]].iloc[0].tolist() == ["012345678901", "12e345678901"]
+    with pytest.raises(DataError, match=r"no nothing\.csv; `make results` makes it\. There are: t"):
         load_results("nothing")
 
 
-def test_digits_of_settings_and_commits_stay_text(folder):
-    (folder / "t.csv").write_text("variant,seed,rmse,commit,settings\na,0,1,012345678901,12e345678901\n")
-    assert load_results("t")[["commit", "settings"]].iloc[0].tolist() == ["012345678901", "12e345678901"]
-
-
-def test_a_summary_has_the_t_interval_over_seeds(folder):
-    rows = {"variant": "a", "description": "A", "seed": range(3), "rmse": [0.7, 0.8, 0.9], "seconds": [1.0, 2.0, 6.0]}
-    pd.DataFrame(rows).to_csv(folder / "t.csv", index=False)
-    row = summary("t").loc["a"]
-    assert row["description"] == "A" and row["seeds"] == 3 and row["seconds"] == 3
+@pytest.mark.parametrize("more", [{"description": ["A", "A", "A again"]}, {"settings": "12e345678901", "date": "x"}])
+def test_a_summary_has_the_t_interval_over_seeds(folder, more):
+    rows = {"variant": "a", "seed": range(3), "rmse": [0.7, 0.8, 0.9], "seconds": [1.0, 2.0, 6.0]}
+    pd.DataFrame(rows | more).to_csv(folder / "t.csv", index=False)
+    found = summary("t")
+    row = found.loc["a"]
+    assert len(found) == 1 and row["seeds"] == 3 and row["seconds"] == 3
+    assert row.get("description") == ("A" if "description" in more else None)
     assert (row["mean"], row["sd"]) == pytest.approx((0.8, 0.1))
     half_width = 4.302653 * 0.1 / 3**0.5  # Student's t, two degrees of freedom
     assert (row["low"], row["high"]) == pytest.approx((0.8 - half_width, 0.8 + half_width))
@@ -77,8 +73,6 @@ def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(folder):
     assert high - low < 2
     MOLECULES.assign(**dict(sorted(columns.items()))).to_csv(folder / "t_predictions.csv", index=False)
     assert difference("t", "b", "a").interval == (low, high)
-    with pytest.raises(DataError, match="no seed with both 'c' and 'a'"):
-        difference("t", "c", "a")
     with pytest.raises(DataError, match=r"no seed with both 'd' and 'a' .*it has a, b, c"):
         difference("t", "d", "a")
 
@@ -133,12 +127,6 @@ def test_the_best_rate_is_that_of_validation_where_several_seeds_ran(folder):
     assert list(best["rate"]) == [1e-3, 1e-3] and best["validation"].iloc[0] == pytest.approx(0.75)
 
 
-def test_the_reported_score_predicts_retraining():
-    board = built_in_scores()["LDS"]
-    assert board["Gauss-Newton"] >= 0.25 and board["Gauss-Newton"] >= 4 * board["gradient product"]
-    assert abs(board["random"]) < 0.02
-
-
 # The report
 
 
@@ -175,40 +163,35 @@ def test_what_a_class_submits_is_put_together(tmp_path):
     found = mean_gap(gaps)
     assert found.value == pytest.approx(-0.08)
     assert found.interval[0] == pytest.approx(-0.08 - 4.3027 * 0.01 / 3**0.5, abs=1e-5)
-
-
-def test_the_second_student_with_a_seed_is_told_and_the_firsts_rows_stay(tmp_path):
-    path = submit(rows_of(7), tmp_path, "Ana")
-    before = path.read_bytes()
-    with pytest.raises(DataError, match="'Ana' has submitted seed 7; choose another"):
-        submit(rows_of(7, 0.61, 0.62), tmp_path, "Bo")
-    assert [file.name for file in tmp_path.iterdir()] == ["Ana.csv"] and path.read_bytes() == before
-
-
-def test_a_students_other_rows_are_refused_and_the_same_rows_are_not(tmp_path):
-    path = submit(rows_of(7), tmp_path, 12)
-    assert submit(rows_of(7), tmp_path, 12) == path and path.name == "12.csv"
-    before = path.read_bytes()
-    with pytest.raises(DataError, match=r"12\.csv is there with other rows; choose another name"):
-        submit(rows_of(8), tmp_path, 12)
-    assert path.read_bytes() == before
-    with pytest.raises(DataError, match=r"'\.\./x' cannot name a file"):
-        submit(rows_of(9), tmp_path, "../x")
-
-
-def test_a_seed_with_one_cell_is_left_out_of_the_gaps():
-    rows = pd.concat([rows_of(0), rows_of(1).head(1)])
-    assert list(paired_gaps(rows, "a", "b").index) == [0]
     with pytest.raises(DataError, match="needs two, and there are 1"):
-        mean_gap(paired_gaps(rows, "a", "b"))
+        mean_gap(paired_gaps(pd.concat([rows_of(0), rows_of(1).head(1)]), "a", "b"))  # seed 1 has one cell
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("rows", "student", "message"),
+    [
+        (rows_of(7, 0.61, 0.62), "Bo", "'Ana' has submitted seed 7; choose another"),
+        (rows_of(8), "Ana", r"Ana\.csv is there with other rows; choose another name"),
+        (rows_of(9), "../x", r"'\.\./x' cannot name a file"),
+        (rows_of(9).drop(columns="rmse"), "Bo", "the rows: rmse is missing"),
+        (rows_of(9, a=np.nan), "Bo", "the rows, row 2: the seed or the RMSE is no number"),
+    ],
+    ids=["a taken seed", "other rows", "a path", "no RMSE", "an empty RMSE"],
+)
+def test_rows_that_cannot_be_submitted_leave_the_first_students_rows(tmp_path, rows, student, message):
+    path = submit(rows_of(7), tmp_path, "Ana")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=message):
+        submit(rows, tmp_path, student)
+    assert submit(rows_of(7), tmp_path, "Ana") == path, "the same rows may come again"
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
     [
         ("cell,seed,error\na,1,0.7\n", r"Di\.csv: rmse is missing; needed are the columns cell, seed, rmse"),
-        ("cell,seed,rmse\na,1,0.7\nb,1,good\n", r"Di\.csv, row 3: the seed or the RMSE is no number"),
-        ("cell,seed,rmse\na,first,0.7\n", r"Di\.csv, row 2: the seed or the RMSE is no number"),
+        ("cell,seed,rmse\na,1,0.7\nb,first,0.8\n", r"Di\.csv, row 3: the seed or the RMSE is no number"),
         ("", r"Di\.csv cannot be read"),
         ("cell,seed,rmse\na,5,0.7\n", r"cell 'a' with seed 5 is in Ana\.csv and in Di\.csv"),
     ],
@@ -217,13 +200,4 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
     submit(rows_of(5), tmp_path, "Ana")
     (tmp_path / "Di.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        load_submissions(tmp_path)
-
-
-def test_wrong_rows_are_not_submitted(tmp_path):
-    with pytest.raises(DataError, match="the rows: rmse is missing"):
-        submit(rows_of(0).drop(columns="rmse"), tmp_path, "Ana")
-    with pytest.raises(DataError, match="the rows, row 2: the seed or the RMSE is no number"):
-        submit(rows_of(0, a=np.nan), tmp_path, "Ana")
-    with pytest.raises(DataError, match="every student writes one"):
         load_submissions(tmp_path)
