@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
+from seaborn import heatmap
 from sklearn.decomposition import PCA
 
 from .figure import COLOURS, look, new_figure, show
@@ -30,12 +31,9 @@ def adapters(trained: Mapping[str, int], name: str) -> None:
     for panel, (method, title) in zip(axes, titles.items(), strict=True):
         _layer(panel, method)
         panel.set_title(f"{title}\n{trained[method]:,} parameters train", loc="center")
-    counts = "; ".join(f"{title} trains {trained[method]:,}" for method, title in titles.items())
-    alt = (
-        "A layer W x + b in four panels. Full: W and b train. BitFit: b alone. LoRA: the product of the small matrices "
-        f"A and B is added to the frozen W. (IA)³: a factor for each output. {counts}."
-    )
-    show(figure, name, alt)
+    counts = ", ".join(f"{title} {trained[method]:,}" for method, title in titles.items())
+    alt = "W and b train; b alone; the product of two small matrices, added to a frozen W; a factor for each output"
+    show(figure, name, f"A layer W x + b, four times: {alt}. Trained parameters: {counts}.")
 
 
 def _layer(panel: Axes, method: str) -> None:
@@ -70,32 +68,24 @@ def switching(sizes: Mapping[str, int], name: str) -> None:
 
     ``sizes``: "checkpoint" and "adapter" -> bytes on disk.
     """
-    whole, small = (
-        f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB" for n in (sizes["checkpoint"], sizes["adapter"])
-    )
+    whole, small = f"{sizes['checkpoint'] / 1e6:.1f} MB", f"{sizes['adapter'] / 1e6:.1f} MB"
     figure, (left, right) = new_figure(11.0, 3.8, columns=2)
-    for panel, title in (
-        (left, "Switching: one checkpoint, one adapter per task"),
-        (right, "Merging: one full model per task"),
-    ):
-        _blank(panel)
-        panel.set_title(title, loc="center")
+    _blank(left)
+    left.set_title("Switching: one checkpoint, one adapter per task", loc="center")
     _box(left, 4, 2.6, 6.4, 2.2, f"checkpoint, frozen\n{whole}, loaded once", False)
     for x, task in ((1.6, "logD"), (4.0, "solubility"), (6.4, "toxicity")):
         _box(left, x, 6.9, 1.9, 1.6, f"{task}\n{small}", True)
         _arrow(left, (x, 6.0), (x, 3.8))
     left.text(4, 8.5, "adapter, head, Ω", ha="center", size=11, color=COLOURS["trained"])
+    _blank(right)
+    right.set_title("Merging: one full model per task", loc="center")
     _box(right, 1.9, 2.6, 2.6, 2.2, "W", False)
     right.text(3.75, 2.6, "+", ha="center", va="center", size=16)
     _box(right, 5.8, 2.6, 2.6, 2.2, "(α / r) B A", True)
     _arrow(right, (1.9, 3.8), (3.6, 5.7))
     _arrow(right, (5.8, 3.8), (4.4, 5.7))
     _box(right, 4, 6.9, 5.6, 2.2, f"W′, {whole}\nas fast as before, nothing to switch", False)
-    alt = (
-        f"Left: a frozen checkpoint of {whole} and three adapters of {small} each, one of which is used at a time. "
-        "Right: the update is added to W, which gives a plain model of the checkpoint's size."
-    )
-    show(figure, name, alt)
+    show(figure, name, f"A frozen checkpoint of {whole} with three adapters of {small}; or B A added to W: {whole}.")
 
 
 @look()
@@ -116,11 +106,8 @@ def one_line(smiles: str, tokens: Sequence[str], width: int, prediction: float, 
         _box(axes, x, 5.2, box_width, 4.4, text, trains=place in (2, 4))
     for start, end in ((4.5, 5.1), (8.9, 9.4), (13.4, 14.0), (17.8, 18.4), (21.6, 22.3)):
         _arrow(axes, (start, 5.2), (end, 5.2))
-    alt = (
-        f"From the drawing of a molecule to SMILES {smiles}, {len(tokens)} tokens, a vector of {width} numbers per "
-        f"token, their mean, and the head's {unit} of {prediction:.2f}. Encoder and head train."
-    )
-    show(figure, name, alt)
+    alt = f"A molecule, its SMILES {smiles}, {len(tokens)} tokens, a vector of {width} numbers for each, their mean"
+    show(figure, name, f"{alt}, and the head's {unit} of {prediction:.2f}. Encoder and head train.")
 
 
 @look()
@@ -131,18 +118,15 @@ def attention_map(smiles: str, tokens: Sequence[str], weights: np.ndarray, name:
     """
     relative = weights * len(tokens)
     received = relative.mean(axis=0)
-    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, relative.max()), "Oranges")
+    of_atoms = received[[i for i, token in enumerate(tokens) if _ATOM.match(token)]]
     figure, (left, right) = new_figure(11.6, 4.6, columns=2)
-    left.imshow(
-        _molecule(smiles, colours.to_rgba(received[[i for i, token in enumerate(tokens) if _ATOM.match(token)]]))
-    )
+    left.imshow(_molecule(smiles, matplotlib.colormaps["Oranges"](of_atoms / relative.max())))
     left.axis("off")
     left.set_title(title)
-    right.imshow(relative, cmap=colours.cmap, norm=colours.norm)
-    right.set_xticks(range(len(tokens)), tokens, family="monospace", rotation=90, size=9)
-    right.set_yticks(range(len(tokens)), tokens, family="monospace", size=9)
+    scale = {"cmap": "Oranges", "vmin": 0, "cbar_kws": {"label": "weight / uniform weight"}}
+    heatmap(relative, xticklabels=tokens, yticklabels=tokens, square=True, ax=right, **scale)
+    right.tick_params(labelsize=9, labelfontfamily="monospace")
     right.set(xlabel="key", ylabel="query", title="Attention weights")
-    figure.colorbar(colours, ax=right, label="weight / uniform weight")
     most = ", ".join(f"{tokens[i]} (position {i}) {received[i]:.1f}" for i in np.argsort(-received)[:3])
     alt = f"Attention weights of {smiles} in the last layer, mean over heads. Largest means over queries: {most}"
     show(figure, name, f"{alt} times the uniform weight.")
@@ -152,35 +136,27 @@ def attention_map(smiles: str, tokens: Sequence[str], weights: np.ndarray, name:
 def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], name: str, unit: str = "logD") -> None:
     """Molecules on the first two principal components of each model's pooled vectors [n, d], coloured by label."""
     figure, axes = new_figure(6.2 * len(vectors), 4.6, columns=len(vectors))
-    found = []
     for panel, (title, rows) in zip(axes, vectors.items(), strict=True):
         pca = PCA(2, random_state=0)
         places = pca.fit_transform(rows)
         points = panel.scatter(*places.T, c=labels, cmap="viridis", s=10)
         strongest = max(abs(np.corrcoef(places[:, k], labels)[0, 1]) for k in (0, 1))
-        found.append(f"{title} {strongest:.2f}")
-        first, second = (
-            f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(pca.explained_variance_ratio_)
-        )
-        panel.set(
-            title=f"{title}: correlation with {unit} {strongest:.2f}", xlabel=first, ylabel=second, xticks=[], yticks=[]
-        )
+        panel.set(title=f"{title}: correlation with {unit} {strongest:.2f}", xticks=[], yticks=[])
+        x, y = (f"component {k} ({s:.0%} of the variance)" for k, s in enumerate(pca.explained_variance_ratio_, 1))
+        panel.set(xlabel=x, ylabel=y)
     figure.colorbar(points, ax=list(axes), label=f"measured {unit}")
-    alt = f"Maps of {len(labels)} molecules. Larger correlation of a component with {unit}: {', '.join(found)}."
-    show(figure, name, alt)
+    show(figure, name)
 
 
 @look()
-def staircase(
-    paths: Sequence[np.ndarray], orders: Sequence[Sequence[int]], players: Sequence[str], wrong: int, name: str
-) -> None:
-    """The utility as players join, one panel per permutation; the steps of one player are highlighted.
+def staircase(paths: np.ndarray, orders: np.ndarray, players: list[str], wrong: int, name: str) -> None:
+    """The utility as players join, one panel per permutation; the steps of player ``wrong`` are highlighted.
 
-    ``paths``: for each permutation of ``orders`` the utilities [m + 1], starting with that of the empty set. The value
-    of a player is the mean of its steps over all permutations.
+    ``paths`` [n, m + 1] are the utilities along each permutation, starting with that of the empty set; ``orders``
+    [n, m] the players in the order of joining.
     """
-    figure, axes = new_figure(3.1 * len(orders), 3.4, columns=len(orders))
-    steps, (low, high) = [], (np.min(paths), np.max(paths))
+    figure, axes = new_figure(3.1 * len(orders), 3.4, columns=len(orders), sharey=True)
+    steps = []
     for panel, path, order in zip(axes, paths, orders, strict=True):
         panel.step(range(len(path) + 1), [*path, path[-1]], where="post", color=COLOURS["other"])
         for k, player in enumerate(order):
@@ -190,7 +166,6 @@ def staircase(
                 steps.append(path[k + 1] - path[k])
                 panel.annotate(f" {steps[-1]:+.2f}", (k + 1, (path[k] + path[k + 1]) / 2), color=colour)
         panel.set_xticks(range(len(path)), ["nobody", *(f"+ {players[p]}" for p in order)], rotation=30, ha="right")
-        panel.set(ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
     axes[0].set(ylabel="utility U", title=f"What {players[wrong]} adds")
     added = ", ".join(f"{step:+.2f}" for step in steps)
     show(figure, name, f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {added}.")
@@ -200,18 +175,17 @@ def staircase(
 def cholesky_corner(factor: np.ndarray, k: int, by_factor: np.ndarray, by_refit: np.ndarray, name: str) -> None:
     """A Cholesky factor [m, m] with the corner of the first k molecules; the utility [m] of every prefix, both ways."""
     figure, (left, right) = new_figure(8.6, 3.6, columns=2)
-    image = left.imshow(np.where(np.tri(len(factor), dtype=bool), np.abs(factor), np.nan), cmap="Blues", vmin=0)
-    figure.colorbar(image, ax=left, label="|L|")
-    left.add_patch(Rectangle((-0.5, -0.5), k, k, fill=False, lw=2.5, color=COLOURS["wrong label"]))
-    left.annotate(f"the first {k}", (k - 0.2, k / 2 - 0.5), color=COLOURS["wrong label"], va="center")
+    above = np.triu(np.ones(factor.shape), 1) > 0
+    heatmap(np.abs(factor), mask=above, cmap="Blues", vmin=0, square=True, cbar_kws={"label": "|L|"}, ax=left)
+    left.add_patch(Rectangle((0, 0), k, k, fill=False, lw=2.5, color=COLOURS["wrong label"]))
+    left.annotate(f"the first {k}", (k + 0.3, k / 2), color=COLOURS["wrong label"], va="center")
     left.set(xlabel="molecule", ylabel="molecule", title="One factor contains all smaller ones")
     m = range(1, len(by_factor) + 1)
     right.plot(m, by_factor, "-", color=COLOURS["train"], label="one factorisation")
     right.plot(m, by_refit, "o", mfc="none", color=COLOURS["validation"], label="one fit per prefix")
     right.set(xlabel="molecules that have joined", ylabel="utility U", title="Utility of every prefix")
     right.legend()
-    gap = np.abs(by_factor - by_refit).max()
-    show(figure, name, f"A Cholesky factor with the corner of the first {k} molecules; utilities agree to {gap:.0e}.")
+    show(figure, name)
 
 
 def _molecule(smiles: str, colours: np.ndarray | None = None) -> np.ndarray:

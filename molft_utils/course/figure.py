@@ -1,12 +1,11 @@
 """What all figures share: one look, one colour for each thing that is shown, a file, and a text alternative."""
 
 import base64
-import functools
 import io
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -51,15 +50,13 @@ PROJECTOR = 1400
 
 #: The look of all figures, on top of matplotlib's defaults.
 LOOK = {
-    "font.size": 12,
-    "axes.titlesize": "medium",
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.titlesize": 12,
     "axes.titlelocation": "left",
     "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY]),
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "legend.fontsize": 11,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
@@ -88,10 +85,10 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 @look()
-def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
+def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1, **more: Any) -> tuple[Figure, np.ndarray]:
     """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
     figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    return figure, figure.subplots(1, columns, squeeze=False, **more)[0]
 
 
 @look()
@@ -111,24 +108,18 @@ def described(figure: Figure) -> str:
         ends = [f"{k} {line.get_ydata()[-1]:.3g}" for k, line in lines.items() if hasattr(line, "get_ydata")]
         title = axes.get_title(loc="left") or axes.get_title()
         text = f"{title}: {axes.get_ylabel() or figure.axes[0].get_ylabel()} against {axes.get_xlabel()}"
-        panels.append(text + (f"; last values: {', '.join(ends)}" if ends else ""))
+        panels += [text + (f"; last values: {', '.join(ends)}" if ends else "")] if title else []  # no colour bar
     return ". ".join(panels) + "."
 
 
-def show_png(png: bytes, name: str, alt: str, width: int | None = None) -> None:
+def show_png(png: bytes, name: str, alt: str, width: int) -> None:
     """Show a picture, so many pixels wide, and write it into the folder of figures where that is possible."""
     try:
         write_atomically(figures_folder() / f"{name}.png", png)
-    except OSError as error:
-        _say_not_kept(figures_folder(), error.strerror or str(error))
+    except OSError as error:  # a read-only checkout must not stop a lesson
+        warnings.warn(f"shown, but not saved: {error}; set MOLFT_FIGURES to a folder that can be written", stacklevel=2)
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt} | ({"width": width} if width else {})})
-
-
-@functools.cache
-def _say_not_kept(folder: Path, reason: str) -> None:
-    """Once per folder: a read-only checkout must not stop a lesson."""
-    print(f"Figures are shown but not saved: {folder} ({reason}). Set MOLFT_FIGURES to a folder that can be written.")
+    display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
 
 def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:

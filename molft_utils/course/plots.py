@@ -12,32 +12,26 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
-from numpy.typing import ArrayLike
+from seaborn import heatmap
 
 from ..evaluation import Difference, mean_gap
 from .figure import COLOURS, colour_of, draw_molecules, look, new_figure, show, styles  # noqa: F401
 
 
-def _rows(axes: Axes, table: pd.DataFrame, colours: Sequence[str]) -> np.ndarray:
-    """A point with its interval for each row (``mean``, ``low``, ``high``), the first on top; their heights."""
-    heights = np.arange(len(table))[::-1]
-    for height, row, colour in zip(heights, table.itertuples(), colours, strict=True):
-        reach = [[row.mean - row.low], [row.high - row.mean]]
-        axes.errorbar(row.mean, height, xerr=reach, fmt="o", capsize=3, color=colour)
-    axes.set_yticks(heights, list(table.index))
-    axes.set_ylim(-0.6, len(table) - 0.4)
-    return heights
+def _rows(axes: Axes, rows: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+    """A point with its interval for each row (value, low, high), the first on top."""
+    for place, ((value, low, high), colour) in enumerate(zip(rows.values(), colours, strict=True)):
+        axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=colour)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
 
 
-def _table(rows: Mapping[str, tuple[float, float, float]]) -> pd.DataFrame:
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
-
-
-def _curves(axes: Axes, x: Mapping[str, ArrayLike], rows: Mapping[str, pd.DataFrame]) -> None:
-    """A line of ``mean`` with intervals ``low`` to ``high`` for each name, at its x."""
-    for name, style in styles(rows).items():
-        reach = [rows[name]["mean"] - rows[name]["low"], rows[name]["high"] - rows[name]["mean"]]
-        axes.errorbar(x[name], rows[name]["mean"], yerr=reach, capsize=2, lw=1.8, label=name, **style)
+def _curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    """A line of ``mean`` with intervals ``low`` to ``high`` against ``x`` for each name."""
+    for name, style in styles(curves).items():
+        own = curves[name]
+        reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
+        axes.errorbar(own["x"], own["mean"], yerr=reach, capsize=2, lw=1.8, label=name, **style)
 
 
 def _note(axes: Axes, text: str, x: float, y: float, **more: Any) -> None:
@@ -83,48 +77,45 @@ def predicted_against_measured(
 
 @look()
 def intervals(
-    rows: Mapping[str, tuple[float, float, float]],
-    name: str,
-    title: str,
-    report: Mapping[str, float] | None = None,
-    unit: str = "logD",
+    rows: Mapping[str, Sequence[float]], name: str, title: str, report: Mapping[str, float] | None = None
 ) -> None:
-    """Test RMSE with its interval (value, low, high) for each row, and the report's values as crosses."""
-    table = _table(rows)
+    """Test RMSE (logD) with its interval (value, low, high) for each row, and the report's values as crosses."""
     figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
-    heights = _rows(axes, table, [COLOURS["ours"]] * len(rows))
+    _rows(axes, rows, [COLOURS["ours"]] * len(rows))
     axes.plot([], [], "o", color=COLOURS["ours"], label="ours, 95 % interval over test molecules")
     if report:
-        crosses = [(report[row], height) for row, height in zip(rows, heights, strict=True) if row in report]
+        crosses = [(report[row], place) for place, row in enumerate(rows) if row in report]
         axes.plot(*zip(*crosses, strict=True), "X", ms=9, color=COLOURS["report"], label="report")
-    axes.set(xlabel=f"test RMSE / {unit}", title=title, xlim=(0, None))
+    axes.set(xlabel="test RMSE / logD", title=title, xlim=(0, None))
     figure.legend(loc="outside lower center", ncols=2)
-    said = "; ".join(f"{row} {value:.2f}" for row, value in table["mean"].items())
-    show(figure, name, f"{title}. Test RMSE in {unit}: {said}.")
+    said = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
+    show(figure, name, f"{title}. Test RMSE in logD: {said}.")
 
 
 @look()
 def differences(rows: Mapping[str, Difference], name: str, title: str, unit: str = "logD") -> None:
     """Paired differences of the test RMSE with their intervals, one per row; coloured if an interval excludes zero."""
-    table = _table({row: (found.value, *found.interval) for row, found in rows.items()})
     figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
-    _rows(axes, table, [COLOURS[found.verdict] for found in rows.values()])
+    verdicts = [found.verdict for found in rows.values()]
+    _rows(axes, {row: (found.value, *found.interval) for row, found in rows.items()}, [COLOURS[v] for v in verdicts])
     axes.axvline(0, color="black", lw=1)
     axes.set(xlabel=f"change of the test RMSE / {unit} (left: better)", title=title)
-    for verdict in dict.fromkeys(found.verdict for found in rows.values()):
+    for verdict in dict.fromkeys(verdicts):
         axes.plot([], [], "o", color=COLOURS[verdict], label=verdict)
     figure.legend(loc="outside lower center", ncols=3)
     show(figure, name, f"{title}. " + "; ".join(f"{row} {found}" for row, found in rows.items()) + ".")
 
 
 @look()
-def label_curves(table: pd.DataFrame, name: str, title: str, unit: str = "logD") -> None:
-    """Test RMSE (``mean``, ``low``, ``high``) against ``labels``, both on log scales, one line per ``model``."""
+def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
+    """Test RMSE (logD; ``mean``, ``low``, ``high``) against ``labels``, both on log scales, one line per ``model``."""
     figure, (axes,) = new_figure(7.2, 4.6)
-    rows = {model: table[table["model"] == model].sort_values("labels") for model in table["model"].unique()}
-    shift = {model: 1.03 ** (place - len(rows) / 2) for place, model in enumerate(rows)}  # intervals side by side
-    _curves(axes, {model: own["labels"] * shift[model] for model, own in rows.items()}, rows)
-    axes.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel=f"test RMSE / {unit}", title=title)
+    curves, models = {}, table.groupby("model", sort=False)
+    for place, (model, own) in enumerate(models):
+        shift = 1.03 ** (place - models.ngroups / 2)  # intervals side by side
+        curves[str(model)] = own.assign(x=shift * own["labels"]).sort_values("x")
+    _curves(axes, curves)
+    axes.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="test RMSE / logD", title=title)
     counts = sorted(table["labels"].unique())
     axes.set_xticks(counts, [f"{n:,}" for n in counts])
     ticks = [tick for tick in (0.6, 0.7, 0.8, 0.9, 1.0, 1.2) if tick > 0.95 * table["low"].min()]
@@ -136,16 +127,23 @@ def label_curves(table: pd.DataFrame, name: str, title: str, unit: str = "logD")
 
 @look()
 def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
-    """``residual`` of inverse Hessian products against ``n_products``, the number of products, both on log scales."""
-    figure, (axes,) = new_figure()
+    """What is left to solve of an inverse Hessian product, after ``n_products`` products, both on log scales.
+
+    A line shows the ``residual``, or, from LiSSA, the ``drift``, which costs no product; a cross the last residual.
+    """
+    figure, (axes,) = new_figure(7.2, 4.6)
+    free = "change of the averaged solution, a lower bound for free"
     for label, history in histories.items():
-        axes.loglog(history["n_products"], history["residual"], "o-", label=label)
+        column, text = ("drift", free) if "drift" in history else ("residual", "residual")
+        (line,) = axes.loglog(history["n_products"], history[column], "o-", label=f"{label}: {text}")
+        x, y = history[["n_products", "residual"]].iloc[-1]
+        axes.plot(x, y, "X", ms=11, color=line.get_color(), label=f"{label}: residual at the end, {y:.2g}")
     axes.axhline(1, color=COLOURS["other"], lw=1)
     _note(axes, "no better than s = 0", 1, 1, ha="right")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set(xlabel="products (one batch each)", ylabel="relative residual", title="Has it converged?")
-    axes.legend()
+    figure.legend(loc="outside lower center")
     show(figure, name)
 
 
@@ -165,10 +163,11 @@ def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> N
 def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
     """RMSE of the source model against ``n_removed`` molecules: ``lowest`` first, ``random``, or ``highest`` first."""
     figure, (axes,) = new_figure()
-    orders = {"lowest": ("lowest values first", "TS-DShapley", "-"), "random": ("in random order", "random", ":")}
-    orders["highest"] = ("highest values first", "other", "--")
-    for column, (label, colour, line) in orders.items():
-        axes.plot(curve["n_removed"], curve[column], line, lw=2, label=label, color=COLOURS[colour])
+    labels = {"lowest": "lowest values first", "random": "in random order", "highest": "highest values first"}
+    colours = [COLOURS["TS-DShapley"], COLOURS["random"], COLOURS["other"]]
+    curve.set_index("n_removed")[list(labels)].rename(columns=labels).plot(
+        ax=axes, lw=2, style=["-", ":", "--"], color=colours, legend=False
+    )
     axes.axvline(optimum, color="black", lw=1)
     axes.annotate(f" best: {optimum}", (optimum, 0.05), xycoords=("data", "axes fraction"), size=9)
     axes.set(xlabel="molecules removed", ylabel="RMSE / standard deviations", ylim=(0, None))
@@ -181,7 +180,7 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
 def attribution(table: pd.DataFrame, ceiling: float, name: str, title: str) -> None:
     """``LDS`` of each score with its interval ``low`` to ``high``, and what other seeds of the retrainings reach."""
     figure, (axes,) = new_figure(7.2, 1.6 + 0.42 * len(table))
-    _rows(axes, table.rename(columns={"LDS": "mean"}), [colour_of(str(score)) for score in table.index])
+    _rows(axes, table[["LDS", "low", "high"]].T.to_dict("list"), [colour_of(str(score)) for score in table.index])
     axes.axvline(ceiling, color="black", ls="--", lw=1.5, label="other seeds of the same retrainings")
     axes.axvline(0, color="black", lw=1)
     axes.set(xlabel="LDS, rank correlation with retraining\n(0: chance, 1: perfect)", title=title)
@@ -214,23 +213,21 @@ def ranked(values: np.ndarray, wrong: np.ndarray, name: str, title: str) -> None
 
 
 @look()
-def selection_curves(
-    table: pd.DataFrame, kind: str, rules: Sequence[str], name: str, title: str, unit: str = "logD"
-) -> None:
+def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name: str, title: str) -> None:
     """Test RMSE (``mean``, ``low``, ``high``) against the ``share`` of wrong labels of a kind, one line per ``rule``.
 
     If no label is wrong, every rule without a row of its own (all but "clean only") keeps all.
     """
     rows = table[table["kind"] == kind]
     no_errors = rows[(rows["share"] == 0) & (rows["rule"] == "keep all")]
-    curves, x = {}, {}
+    curves = {}
     for place, rule in enumerate(rules):
         own = rows[rows["rule"] == rule]
-        curves[rule] = (own if (own["share"] == 0).any() else pd.concat([no_errors, own])).sort_values("share")
-        x[rule] = 100 * curves[rule]["share"] + 0.4 * (place - len(rules) / 2)  # intervals side by side
+        own = (own if (own["share"] == 0).any() else pd.concat([no_errors, own])).sort_values("share")
+        curves[rule] = own.assign(x=100 * own["share"] + 0.4 * (place - len(rules) / 2))  # intervals side by side
     figure, (axes,) = new_figure(8.4, 4.6)
-    _curves(axes, x, curves)
-    axes.set(xlabel="wrong labels in the pool / %", ylabel=f"test RMSE / {unit}", title=title)
+    _curves(axes, curves)
+    axes.set(xlabel="wrong labels in the pool / %", ylabel="test RMSE / logD", title=title)
     axes.set_xticks(sorted(100 * rows["share"].unique()))
     figure.legend(loc="outside right upper")
     show(figure, name)
@@ -243,29 +240,21 @@ def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str)
     Each panel has one row per cell: ``selection``, ``method``, ``rmse`` and, if known, ``rmse_low`` to ``rmse_high``.
     """
     figure, axes = new_figure(7.0 * len(panels), 3.8, columns=len(panels))
-    norm = TwoSlopeNorm(mean_predictor, vmin=0.6, vmax=2.7)
+    said = []
     for panel, (title, cells) in zip(axes, panels.items(), strict=True):
-        selections, methods = list(cells["selection"].unique()), list(cells["method"].unique())
-        image = panel.imshow(
-            cells.pivot(index="selection", columns="method", values="rmse").loc[selections, methods],
-            cmap="RdBu_r", norm=norm, aspect="auto",
-        )  # fmt: skip
-        for _, cell in cells.iterrows():
-            place = methods.index(cell["method"]), selections.index(cell["selection"])
-            text = f"{cell['rmse']:.3f}"
-            if "rmse_low" in cell:
-                text += f"\n[{cell['rmse_low']:.2f}, {cell['rmse_high']:.2f}]"
-            dark = abs(norm(cell["rmse"]) - 0.5) > 0.3
-            panel.text(*place, text, ha="center", va="center", size=10, color="white" if dark else "black")
-        panel.set_xticks(range(len(methods)), methods)
-        panel.set_yticks(range(len(selections)), selections)
-        panel.set_title(title)
-    figure.colorbar(image, ax=list(axes), label="test RMSE / logD", ticks=[0.6, 0.8, 1, 1.2, 1.5, 2, 2.5])
-    said = "; ".join(
-        f"{title}: " + ", ".join(f"{cell.selection}/{cell.method} {cell.rmse:.2f}" for cell in cells.itertuples())
-        for title, cells in panels.items()
-    )
-    show(figure, name, f"Test RMSE in logD by selection and method. {said}.")
+        texts = cells["rmse"].map("{:.3f}".format)
+        if "rmse_low" in cells:
+            texts += [f"\n[{cell.rmse_low:.2f}, {cell.rmse_high:.2f}]" for cell in cells.itertuples()]
+        grid = cells.assign(text=texts).pivot(index="selection", columns="method")
+        grid = grid.reindex(cells["selection"].unique()).reindex(columns=cells["method"].unique(), level="method")
+        look_of = {"cmap": "RdBu_r", "norm": TwoSlopeNorm(mean_predictor, vmin=0.6, vmax=2.7), "cbar": False}
+        heatmap(grid["rmse"], annot=grid["text"], fmt="", annot_kws={"size": 10}, ax=panel, **look_of)
+        panel.set(title=title, xlabel="", ylabel="")
+        panel.tick_params(rotation=0)
+        said.append(f"{title}: " + ", ".join(f"{c.selection}/{c.method} {c.rmse:.2f}" for c in cells.itertuples()))
+    ticks = [0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]
+    figure.colorbar(axes[0].collections[0], ax=list(axes), label="test RMSE / logD", ticks=ticks)
+    show(figure, name, f"Test RMSE in logD by selection and method. {'; '.join(said)}.")
 
 
 @look()
@@ -276,22 +265,16 @@ def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) 
     report's, by method, each in any unit.
     """
     cells = cells.set_index("method")
-    time, theirs = time / time["full"], minutes / minutes["full"]
+    relative = pd.DataFrame({"ours": time / time["full"], "report": minutes / minutes["full"]}).loc[cells.index]
     figure, (left, right) = new_figure(10.0, 3.4, columns=2)
-    places = np.arange(len(cells))
-    left.bar(places - 0.2, time[cells.index], 0.4, color=COLOURS["ours"], label="ours")
-    left.bar(places + 0.2, theirs.reindex(cells.index), 0.4, color=COLOURS["report"], label="report")
-    left.set(ylabel="time / time of full fine-tuning", title="Time")
-    left.set_ylim(0, 1.25 * max(time.max(), theirs.max()))  # space for the legend
-    left.legend(loc="upper left", ncols=2)
-    for place, (method, cell) in enumerate(cells.iterrows()):
-        reach = [[cell["rmse"] - cell["rmse_low"]], [cell["rmse_high"] - cell["rmse"]]]
-        right.errorbar(place, cell["rmse"], yerr=reach, fmt="o", capsize=3, color=colour_of(str(method)))
-    right.set(ylabel="test RMSE / logD", title="Error", ylim=(0, None))
-    for axes in (left, right):
-        axes.set_xticks(places, list(cells.index))
-    rows = "; ".join(f"{method}: time {time[method]:.2f}, RMSE {rmse:.2f}" for method, rmse in cells["rmse"].items())
-    show(figure, name, f"Cost by method, time relative to full fine-tuning. {rows}.")
+    relative.plot.barh(ax=left, width=0.8, color=COLOURS, legend=False)
+    left.set(xlabel="time / time of full fine-tuning", ylabel="", title="Time", ylim=(len(cells) - 0.4, -0.6))
+    figure.legend(loc="outside lower center", ncols=2)
+    rows = cells[["rmse", "rmse_low", "rmse_high"]].T.to_dict("list")
+    _rows(right, rows, [colour_of(method) for method in rows])
+    right.set(xlabel="test RMSE / logD", title="Error", xlim=(0, None))
+    said = "; ".join(f"{row}: time {relative['ours'][row]:.2f}, RMSE {rmse:.2f}" for row, (rmse, _, _) in rows.items())
+    show(figure, name, f"Cost by method, time relative to full fine-tuning. {said}.")
 
 
 @look()
@@ -332,10 +315,9 @@ def seed_variance(gaps: pd.Series, a: str, b: str, name: str) -> None:
     figure.legend(loc="outside lower center", ncols=2)
     counts = range(3, len(gaps) + 1)
     means = [mean_gap(gaps.iloc[:n]) for n in counts]
+    low, high = zip(*(found.interval for found in means), strict=True)
     right.plot(counts, [found.value for found in means], color="black")
-    right.fill_between(
-        counts, *zip(*(found.interval for found in means), strict=True), color=COLOURS["other"], alpha=0.4
-    )
+    right.fill_between(counts, low, high, color=COLOURS["other"], alpha=0.4)
     right.axhline(0, color="black", lw=1)
     right.set(xlabel="number of seeds", ylabel="mean difference / logD", title="Many seeds: mean and 95 % interval")
     wins = f"{a} is better with {(gaps < 0).sum()} seeds, {b} with {(gaps > 0).sum()}"

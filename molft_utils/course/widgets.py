@@ -1,12 +1,12 @@
 """Sliders and menus, each with a static picture below it, so that a page can be read without a kernel."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import ipywidgets
 import numpy as np
 import pandas as pd
 from IPython.display import display
+from ipywidgets import interactive
 from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedModel
 
@@ -18,10 +18,8 @@ from ..training import fill_mask
 from . import plots
 from .figure import BLUE, GREEN, PURPLE, SKY
 
-
-def _interactive(control: ipywidgets.Widget, describe: Callable[[Any], None]) -> None:
-    """Show a control, and below it what ``describe`` prints for its value."""
-    display(ipywidgets.interactive(lambda value: describe(value), value=control))
+#: Name of a model -> its function from SMILES to predictions.
+Predictors = Mapping[str, Callable[[Sequence[str]], np.ndarray]]
 
 
 @plots.look()
@@ -33,7 +31,7 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
         print(" ".join("<mask>" if i == position else token for i, token in enumerate(tokens)))
         display(fill_mask(model, smiles, position))
 
-    _interactive(_slider("token", 0, len(tokens) - 1), describe)
+    display(interactive(describe, position=_slider("token", 0, len(tokens) - 1)))
     guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
     found = [float(guess.loc[guess["right"], "probability"].iloc[0]) for guess in guesses]
     figure, (axes,) = plots.new_figure(0.4 * len(tokens) + 1.5, 3)
@@ -46,13 +44,10 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
 
 
 @plots.look()
-def permutation_slider(
-    paths: np.ndarray, orders: np.ndarray, players: Sequence[str], name: str, wrong: int = -1
-) -> None:
+def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: list[str], name: str, wrong: int = -1) -> None:
     """Step through the permutations of a small game: a slider, and the values so far as a picture.
 
-    ``paths`` [n, m + 1] are the utilities along each permutation, starting with that of the empty set; ``orders``
-    [n, m] the players in the order of joining; ``wrong`` is the player with the wrong label.
+    The arguments are those of :func:`~.drawings.staircase`: ``wrong`` is the player with the wrong label.
     """
     marginals = np.zeros(orders.shape)
     np.put_along_axis(marginals, orders, np.diff(paths, axis=1), axis=1)
@@ -61,9 +56,9 @@ def permutation_slider(
     def describe(number: int) -> None:
         print(f"permutation {number}: " + ", then ".join(players[p] for p in orders[number - 1]))
         rows = {"adds here": marginals[number - 1], "mean so far": so_far[number - 1]}
-        display(pd.DataFrame(rows, index=list(players)).round(3))
+        display(pd.DataFrame(rows, index=players).round(3))
 
-    _interactive(_slider("permutation", 1, len(orders)), describe)
+    display(interactive(describe, number=_slider("permutation", 1, len(orders))))
     figure, (axes,) = plots.new_figure()
     axes.set_prop_cycle(color=[BLUE, SKY, GREEN, PURPLE], ls=["--", "-.", ":", "--"])
     for player, line in zip(players, so_far.T, strict=True):
@@ -75,17 +70,11 @@ def permutation_slider(
 
 
 @plots.look()
-def any_molecule(
-    predictors: Mapping[str, Callable[[Sequence[str]], np.ndarray]],
-    known: pd.DataFrame,
-    smiles: str,
-    name: str,
-    unit: str = "logD",
-) -> None:
-    """Type a SMILES: its tokens, what each model predicts, and the most similar training molecules (``known``).
+def any_molecule(predictors: Predictors, known: pd.DataFrame, smiles: str, name: str, unit: str = "logD") -> None:
+    """Type a SMILES, at first ``smiles``: its tokens, each model's prediction, the most similar ``known`` molecules."""
 
-    ``predictors``: name -> a function from SMILES to predictions. ``smiles`` is the molecule of the picture.
-    """
+    def predicted(molecule: str) -> dict[str, float]:
+        return {label: float(predict([molecule])[0]) for label, predict in predictors.items()}
 
     def describe(text: str) -> None:
         try:
@@ -94,14 +83,14 @@ def any_molecule(
             print(error)
             return
         print("tokens:", " ".join(load_tokenizer().tokenize(molecule)))
-        found = {label: float(predict([molecule])[0]) for label, predict in predictors.items()}
-        display(pd.DataFrame({f"predicted {unit}": found}).round(2))
+        display(pd.DataFrame({f"predicted {unit}": predicted(molecule)}).round(2))
         display(_neighbours(molecule, known).round(2))
 
-    _interactive(ipywidgets.Text(smiles, description="SMILES", continuous_update=False), describe)
+    field = ipywidgets.Text(smiles, description="SMILES", continuous_update=False)
+    display(interactive(describe, text=field))
     molecule = canonicalise(smiles)
     near = _neighbours(molecule, known)
-    found = "\n".join(f"{label} {float(predict([molecule])[0]):.2f}" for label, predict in predictors.items())
+    found = "\n".join(f"{label} {value:.2f}" for label, value in predicted(molecule).items())
     legends = [found, *(f"measured {row.label:.2f}, similarity {row.similarity:.2f}" for row in near.itertuples())]
     alt = f"{smiles}, predicted {unit}: {found.replace(chr(10), ', ')}; and the three most similar training molecules."
     plots.draw_molecules([molecule, *near["smiles"]], legends, name, alt)
@@ -127,12 +116,11 @@ def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: st
     def describe(scale: float) -> None:
         found = distances(scale)
         steps = [step for step in (1, 3, 10, 30, 100, 300) if step <= len(found)]
-        rows = {"products": steps, "distance from the exact s": [f"{found[step - 1]:.2g}" for step in steps]}
-        display(pd.DataFrame(rows).set_index("products"))
+        display(pd.Series({step: f"{found[step - 1]:.2g}" for step in steps}).to_frame("distance from the exact s"))
         print("converges" if found[-1] < found[0] else "diverges")
 
     slider = ipywidgets.FloatSlider(1.5, min=0.3, max=5, step=0.1, description="σ / largest", continuous_update=False)
-    _interactive(slider, describe)
+    display(interactive(describe, scale=slider))
     figure, (axes,) = plots.new_figure()
     for scale, style in ((0.4, ":"), (0.6, "-."), (1.5, "-"), (5.0, "--")):
         found = distances(scale)
@@ -156,7 +144,8 @@ def damping_slider(scores: Mapping[float, np.ndarray], wrong: np.ndarray, name: 
         print(f"among the {len(first)} lowest {wrong[first].sum()} are wrong; AUROC {found[damping]:.3f}")
         print("".join("█" if wrong[i] else "·" for i in first[:: max(1, len(first) // 100)]))
 
-    _interactive(ipywidgets.SelectionSlider(options=[(f"{d:g}", d) for d in scores], description="damping"), describe)
+    slider = ipywidgets.SelectionSlider(options=[(f"{d:g}", d) for d in scores], description="damping")
+    display(interactive(describe, damping=slider))
     figure, (axes,) = plots.new_figure()
     axes.semilogx(list(found), list(found.values()), "o-", color=plots.COLOURS["influence"])
     axes.axhline(0.5, color="black", lw=1, ls=":")
@@ -182,7 +171,7 @@ def cell_menu(
         rows = test[["smiles", "label"]].assign(prediction=predictions)
         display(rows.assign(error=(rows["prediction"] - rows["label"]).abs()).nlargest(4, "error").round(2))
 
-    _interactive(ipywidgets.Dropdown(options=list(cells), description="cell"), describe)
+    display(interactive(describe, cell=ipywidgets.Dropdown(options=list(cells), description="cell")))
     figure, (axes,) = plots.new_figure()
     for cell, style in plots.styles(cells).items():
         axes.plot(cells[cell][0]["epoch"], cells[cell][0]["train_loss"], label=cell, **style)

@@ -1,0 +1,403 @@
+"""Eighteen exercises, three per notebook: ``check("04.2", answer)`` says if an answer is right, or gives a hint."""
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from peft import LoraConfig, get_peft_model
+from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+from torch import nn
+
+from ..errors import DataError
+from ..evaluation import grade, load_bank, load_results, results
+from ..files import data_file
+from ..shapley import permutation_values, rank_correlation
+
+
+class Missed(Exception):
+    """The answer is wrong; the text, if any, names the mistake."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exercise:
+    """What an exercise asks for (:func:`exercise`)."""
+
+    grade: Callable[..., str | None]
+    expected: str
+    hint: str
+    is_open: bool
+
+
+#: Number, for instance "04.2", the second exercise of notebook 4 -> exercise.
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(number: str, expected: str, hint: str, is_open: bool = False) -> Callable[[Callable], Callable]:
+    """Make the decorated function the grader of an exercise.
+
+    It gets the answer, and what the notebook hands over with it; it returns a remark to print, or None, and raises
+    :class:`Missed` for a wrong answer. ``expected`` is the form of an answer. An open exercise has no single right
+    answer: the remark says what was found.
+    """
+
+    def register(grade: Callable[..., str | None]) -> Callable[..., str | None]:
+        EXERCISES[number] = Exercise(grade, expected, hint, is_open)
+        return grade
+
+    return register
+
+
+def check(number: str, answer: Any, *given: Any) -> None:
+    """Check an answer to an exercise, and print the result; ``given``: what the notebook has computed for the check."""
+    if number not in EXERCISES:
+        raise DataError(f"there is no exercise {number!r}; there are {', '.join(sorted(EXERCISES))}")
+    print(f"{number}: {_verdict(EXERCISES[number], answer, given)}")
+
+
+def _verdict(asked: Exercise, answer: Any, given: tuple) -> str:
+    """What to tell the student. Any error in the student's code is a miss, and never a traceback of ours."""
+    if answer is ...:
+        return f"still open: put {asked.expected} in place of the dots."
+    if answer is None or (asked.expected.startswith("the function") and not callable(answer)):
+        form = f"an array of shape {list(np.shape(answer))}" if np.ndim(answer) else repr(answer)
+        return f"not yet: expected {asked.expected}, got {form}."
+    try:
+        remark = asked.grade(answer, *given)
+    except Missed as miss:
+        return f"not yet: {str(miss) or f'Hint: {asked.hint}'}"
+    except Exception as error:
+        return f"not yet: {type(error).__name__}: {error}. Expected {asked.expected}. Hint: {asked.hint}"
+    return f"{'open, and yours to judge' if asked.is_open else 'right'}.{f' {remark}' if remark else ''}"
+
+
+def require_close(answer: Any, expected: Any, tolerance: float, mistakes: Mapping[str, Any] | None = None) -> None:
+    """Raise :class:`Missed` unless an answer has the expected shape and values, up to ``tolerance``.
+
+    ``mistakes``: what to say -> the value that a usual mistake gives.
+    """
+    given, right = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
+    if given.shape != right.shape:
+        raise Missed(f"expected the shape {list(right.shape)}, got {list(given.shape)}.")
+    if np.allclose(given, right, rtol=0, atol=tolerance):
+        return
+    for text, value in (mistakes or {}).items():
+        if np.shape(value) == right.shape and np.allclose(given, value, rtol=0, atol=tolerance):
+            raise Missed(text)
+    raise Missed
+
+
+@exercise("01.1", "a number of molecules", "70 % of 4,200 first, then 90 % of that.")
+def remaining(answer: float) -> None:
+    """4,200 molecules, cut 70/30, then 90/10."""
+    mistakes = {
+        "that is the result of the first cut; the validation split still has to be taken from it.": 0.7 * 4200,
+        "the second cut takes a tenth of what is left, not a tenth of all.": 0.6 * 4200,
+        "that is the split of this notebook, 80/20 first.": 3024,
+    }
+    require_close(answer, 0.7 * 0.9 * 4200, 0.5, mistakes)
+
+
+@exercise("01.2", "the function scaffold_test", "Take whole scaffolds, the smallest first, until a fifth is reached.")
+def scaffold_test(answer: Callable[[Sequence[str], float], Sequence[int]]) -> str:
+    smiles = pd.read_csv(data_file("lipophilicity.csv"))["smiles"].head(600).tolist()
+    scaffolds = np.array([MurckoScaffoldSmiles(s) for s in smiles])
+    rows = [int(row) for row in answer(smiles, 0.2)]
+    if len(set(rows)) != len(rows):
+        raise Missed("a row appears twice.")
+    inside = np.isin(np.arange(len(smiles)), rows)
+    shared = set(scaffolds[inside]) & set(scaffolds[~inside])
+    if shared:
+        raise Missed(f"{len(shared)} scaffolds are on both sides; all molecules of a scaffold must go to one side.")
+    if not 0.15 <= inside.mean() <= 0.25:
+        raise Missed(f"no scaffold is split, but the test split has {inside.mean():.0%} of the molecules, not 20 %.")
+    return f"{inside.sum()} of {len(smiles)} molecules, {len(set(scaffolds[inside]))} scaffolds, none on both sides."
+
+
+@exercise(
+    "01.3", "True or False for each of the 192 molecules of `both`", "For instance ~both['ionisable'].", is_open=True
+)
+def usable_logp(answer: Sequence[bool]) -> str:
+    both = pd.read_csv(data_file("logp_and_logd.csv"))
+    kept = np.asarray(answer, dtype=bool)
+    if kept.shape != (len(both),):
+        raise Missed(f"expected True or False for each of the {len(both)} molecules of `both`.")
+    if not kept.any():
+        raise Missed("you keep no molecule, so a model has nothing to learn from.")
+    error = (both["logp"] - both["logd"])[kept].abs()
+    return (
+        f"You keep {kept.sum()} molecules; {both.loc[kept, 'ionisable'].sum()} of them are ionisable. Their logP and "
+        f"logD differ by {error.median():.2f} (median) and by at most {error.max():.1f}. Could you have applied your "
+        f"rule to a molecule whose logD is unknown?"
+    )
+
+
+@exercise("02.1", "a number of parameters", "The head, fit.model.classifier, has one weight per dimension, and a bias.")
+def head_size(answer: float, model: torch.nn.Module) -> None:
+    head = sum(p.numel() for p in model.get_submodule("classifier").parameters())
+    everything = sum(p.numel() for p in model.parameters())
+    mistakes = {
+        "the weights are right; the bias is missing.": head - 1,
+        "that is the whole model. The head is fit.model.classifier.": everything,
+        "that is the encoder without the head.": everything - head,
+    }
+    require_close(answer, head, 0.5, mistakes)
+
+
+@exercise(
+    "02.2", "the function pool", "Multiply by mask[..., None] before you sum; divide by the number of true tokens."
+)
+def pooling(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    """The mean of the token vectors [B, L, D] over the positions where the mask [B, L] is 1."""
+    vectors = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(7) < torch.tensor([[7], [4], [2]])).long()
+    inside = vectors * mask[..., None]
+    mistakes = {
+        "padding is included: the longest molecule is right, the shorter ones are not.": vectors.mean(1),
+        "padding is zero now, but the sum is still divided by the padded length.": inside.mean(1),
+        "that is the sum; a long molecule would get a long vector.": inside.sum(1),
+        "that is the first token alone.": vectors[:, 0],
+    }
+    pooled = answer(vectors.clone(), mask.clone()).detach()
+    require_close(pooled, inside.sum(1) / mask.sum(1, keepdim=True), 1e-5, mistakes)
+
+
+@exercise("02.3", "the function suspicious", 'For instance: lambda smiles: "+" in smiles.', is_open=True)
+def worst_group(answer: Callable[[str], bool], test: pd.DataFrame, predictions: np.ndarray) -> str:
+    chosen = np.array([bool(answer(s)) for s in test["smiles"]])
+    if chosen.all() or not chosen.any():
+        raise Missed("the rule must choose some of the molecules, but not all.")
+    errors = np.asarray(predictions) - test["label"].to_numpy()
+    inside, outside = (np.sqrt((errors[rows] ** 2).mean()) for rows in (chosen, ~chosen))
+    return (
+        f"RMSE {inside:.2f} for the {chosen.sum()} molecules that you chose, {outside:.2f} for the other "
+        f"{(~chosen).sum()}. If these molecules helped you to find the rule, on which others could you confirm it?"
+    )
+
+
+@exercise("03.1", "a number of tokens", "15 % are chosen; 80 % of the chosen become <mask>.")
+def masked_tokens(answer: float) -> None:
+    mistakes = {
+        "so many are chosen, but a fifth of them does not become <mask>.": 6,
+        "80 % is the share of the chosen tokens, not of all.": 32,
+        "that is how many are replaced at random (10 %) or kept (10 %).": 1.2,
+    }
+    require_close(answer, 40 * 0.15 * 0.8, 0.01, mistakes)
+
+
+@exercise(
+    "03.2",
+    "the function mask_tokens",
+    "One random number per token chooses it (below 0.15). A second one decides: below 0.8 mask, below 0.9 randint.",
+)
+def masking(answer: Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Inputs and labels of masked-language modelling from tokens [n]; labels are -100 where a token was not chosen."""
+    vocabulary, mask = 2362, 2361
+    tokens = torch.randint(5, vocabulary - 1, (200_000,), generator=torch.Generator().manual_seed(0))
+    inputs, labels = answer(tokens.clone(), mask, vocabulary)
+    chosen = labels != -100
+    if chosen.all():
+        raise Missed("every token has a label; the label of a token that was not chosen must be -100.")
+    if not torch.equal(labels[chosen], tokens[chosen]):
+        raise Missed("the label of a chosen token must be the true token, whatever the input is.")
+    if not torch.equal(inputs[~chosen], tokens[~chosen]):
+        raise Missed("a token that was not chosen has changed.")
+    share, hidden, kept = (
+        float(part.float().mean()) for part in (chosen, inputs[chosen] == mask, inputs[chosen] == tokens[chosen])
+    )
+    if abs(share - 0.15) > 0.01:
+        raise Missed(f"{share:.1%} of the tokens are chosen; it should be 15 %.")
+    if hidden > 0.99:
+        raise Missed("all chosen tokens become <mask>; a tenth should be random and a tenth should stay.")
+    if abs(hidden - 0.8) > 0.02 or abs(kept - 0.1) > 0.02:
+        raise Missed(f"{hidden:.0%} of the chosen tokens are masked and {kept:.0%} stay, not 80 % and 10 %.")
+
+
+@exercise(
+    "03.3", "a dictionary: name of a property -> R² on the validation molecules",
+    "Ridge regression on embed(encoder, smiles). rdkit.Chem.Descriptors has more properties, for instance MolLogP.",
+    is_open=True,
+)  # fmt: skip
+def frozen_knowledge(answer: Mapping[str, float]) -> str:
+    if max(answer.values()) > 1:
+        raise Missed("an R² cannot be above 1: it is 1 - sum of squared errors / sum of squared deviations.")
+    found = ", ".join(f"{name} {value:.2f}" for name, value in sorted(answer.items(), key=lambda pair: -pair[1]))
+    return f"R²: {found}. A high one shows that a linear model finds the property; a low one does not show its absence."
+
+
+@exercise("04.1", "a change of the loss", "Having it changes the loss by -score / n; leaving it out does the opposite.")
+def left_out(answer: float) -> None:
+    """How the query's loss changes when one molecule of 3,000, with score -0.6, is left out."""
+    mistakes = {
+        "the size is right. A negative score means that having it raises the loss; here it is left out.": 2e-4,
+        "the score is for the mean loss over 3,000 molecules, and this is one of them.": -0.6,
+        "divide by n, do not multiply: the score is for the mean loss over n molecules.": -0.6 * 3000,
+    }
+    require_close(answer, -0.6 / 3000, 1e-6, mistakes)
+
+
+@exercise("04.2", "the function lissa_step", "h <- v + h - (H h + lambda h) / sigma.")
+def lissa_step(answer: Callable[..., np.ndarray]) -> None:
+    """One step of LiSSA; repeated, and divided by the scale, it must solve (H + damping I) s = v."""
+    rng, eye = np.random.default_rng(0), np.eye(6)
+    root = rng.normal(size=(6, 6))
+    H, v, damping = root @ root.T / 6, rng.normal(size=6), 0.3
+    sigma = 1.2 * float(np.linalg.eigvalsh(H)[-1])
+    h = v.copy()
+    with np.errstate(all="ignore"):
+        for _ in range(3000):
+            h = np.asarray(answer(h, v, H @ h, damping, sigma), dtype=float)
+    if not np.isfinite(h).all():
+        raise Missed("the steps diverge: subtract the curvature's part, divided by sigma.")
+    mistakes = {
+        "the damping is not divided by sigma: lambda belongs inside the bracket, (H + lambda I) h / sigma.":
+            np.linalg.solve(H + sigma * damping * eye, v),
+        "the damping is missing.": np.linalg.solve(H, v),
+        "return h itself: the division by sigma comes once, after the last step.":
+            np.linalg.solve((sigma - 1) * eye + (H + damping * eye) / sigma, v) / sigma,
+    }  # fmt: skip
+    require_close(h / sigma, np.linalg.solve(H + damping * eye, v), 1e-4, mistakes)
+
+
+@exercise(
+    "04.3", "an array of scores [test, training molecules]", "kernel.gradient_products() shows the form.", is_open=True
+)
+def own_score(answer: np.ndarray, n_queries: int, n_train: int) -> str:
+    """Scores of your own, graded by retrained models (:func:`~molft_utils.evaluation.grade`)."""
+    bank = load_bank()
+    whole = len(bank.labels), bank.members.shape[1]
+    values = np.asarray(answer, dtype=float)
+    if values.shape != (n_queries, n_train):
+        raise Missed(f"expected one score per pair, [{n_queries} test, {n_train} training], got {list(values.shape)}.")
+    if not np.isfinite(values).all():
+        raise Missed("some scores are not finite.")
+    if values.shape != whole:
+        return f"The form is right. The leaderboard needs all molecules: {list(whole)}."
+    display(grade(values).round(3))
+    return "Your place is in the table."
+
+
+@exercise("05.1", "two values, that of B and that of its copy", "permutation_values takes five rows as well as four.")
+def copy_of_b(answer: Sequence[float]) -> None:
+    """Data values in the toy of notebook 5, four molecules A to D on a line, before and after B is copied."""
+    x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0.0, 1.0, 2.0, -1.0])  # D has a wrong label
+    x_val = np.array([[0.5], [1.5], [2.5]])
+    before, doubled = (
+        permutation_values(x[rows], y[rows], x_val, x_val[:, 0], alpha=0.1, n_permutations=None).values
+        for rows in ([0, 1, 2, 3], [0, 1, 2, 3, 1])
+    )
+    mistakes = {
+        "equal, yes, but not half of the old value each: what both add together depends on the others.":
+            [before[1] / 2] * 2,
+        "that is the old value twice: the copy takes something away from the original.": [before[1]] * 2,
+        "symmetry: the two values must be equal.": [before[1], 0.0],
+    }  # fmt: skip
+    require_close(answer, doubled[[1, 4]], 0.01, mistakes)
+
+
+@exercise("05.2", "the function walk", "Stop before a step once |U(all) - U(those who have joined)| <= tolerance.")
+def truncated_walk(answer: Callable[..., np.ndarray]) -> None:
+    """All 24 walks, with the utility of each of the 16 sets drawn at random."""
+    drawn = np.random.default_rng(0).normal(size=16)
+
+    def utility(players: Sequence[int]) -> float:
+        return float(drawn[sum(2**player for player in set(players))])
+
+    def walk(order: Sequence[int], tolerance: float) -> np.ndarray:
+        contributions = np.zeros(4)
+        for k, player in enumerate(order):
+            if abs(utility(range(4)) - utility(order[:k])) <= tolerance:
+                break
+            contributions[player] = utility(order[: k + 1]) - utility(order[:k])
+        return contributions
+
+    orders = list(itertools.permutations(range(4)))
+    for tolerance in (1.0, 0.2):
+        expected = np.array([walk(order, tolerance) for order in orders])
+        found = np.array([np.asarray(answer(utility, order, tolerance), dtype=float) for order in orders])
+        mistakes = {
+            "it never stops: check the difference to U(all) before each step.": [walk(order, -1.0) for order in orders],
+            "the contributions are right, but in the order of joining: put each at its player's index.":
+                [row[list(order)] for order, row in zip(orders, expected, strict=True)],
+        }  # fmt: skip
+        require_close(found, expected, 1e-9, mistakes)
+
+
+@exercise(
+    "05.3",
+    "one value per molecule of the pool",
+    "knn_values, for validation molecules with new scaffolds.",
+    is_open=True,
+)
+def values_for_new_scaffolds(answer: Sequence[float], values: np.ndarray) -> str:
+    mine = np.asarray(answer, dtype=float)
+    if mine.shape != np.shape(values):
+        raise Missed(f"expected one value per molecule of the pool, {list(np.shape(values))}, got {list(mine.shape)}.")
+    return (
+        f"Rank correlation with the earlier values: {rank_correlation(mine, np.asarray(values)):.2f}. Two halves of "
+        f"the same work do not agree perfectly either: compare with that before you call the values different."
+    )
+
+
+@exercise("06.1", "three numbers: (rank, rate, trained)", "Compare 'validation' in the rows with sweep['best'].")
+def best_rank(answer: Sequence[float]) -> None:
+    sweep = results.sweep()
+    rows = sweep[sweep["name"].str.startswith("lora-all") & (sweep["epochs"] == 4) & sweep["best"]]
+    rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int))
+    triples = rows[["rank", "rate", "trained"]].to_numpy(dtype=float)
+    mistakes = {"that one is best on the *test* split, which must choose nothing.": triples[rows["test"].argmin()]}
+    mistakes |= {f"rank {triple[0]:.0f} is not the best on validation.": triple for triple in triples}
+    require_close(answer, triples[rows["validation"].argmin()], 1e-6, mistakes)
+
+
+@exercise(
+    "06.2",
+    "the function or class LoRALinear",
+    "layer(x) + alpha / r * x @ A.T @ B.T, with layer.requires_grad_(False).",
+)
+def lora_linear(answer: Callable[[nn.Linear, int, float], Any]) -> str:
+    """A LoRA layer that is equal to the library's, before and after merging."""
+    r, alpha = 3, 6
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        layer, x = nn.Linear(12, 7), torch.randn(5, 12)
+        ours = answer(copy.deepcopy(layer), r, alpha)
+        trains = {name for name, p in ours.named_parameters() if p.requires_grad}
+        if trains != {"A", "B"}:
+            raise Missed(f"only A and B should train; in yours it is {', '.join(sorted(trains)) or 'nothing'}.")
+        if not torch.allclose(ours(x), layer(x), atol=1e-5):
+            raise Missed("at the start the output must be that of the layer: B = 0.")
+        if not ours.A.any():
+            raise Missed("A and B are both zero: then both gradients are zero, and nothing is ever learnt.")
+        theirs = get_peft_model(
+            nn.Sequential(copy.deepcopy(layer)), LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"])
+        )
+        A, B = (next(p for name, p in theirs.named_parameters() if f"lora_{letter}" in name) for letter in "AB")
+        B.normal_()
+        ours.A.copy_(A)
+        ours.B.copy_(B)
+        expected = theirs(x)
+        mistakes = {"the update is there, but not its scale alpha / r.": layer(x) + x @ A.T @ B.T}
+        require_close(ours(x), expected, 1e-5, mistakes)
+        if not torch.allclose(ours.merge()(x), expected, atol=1e-5):
+            raise Missed("forward is right; merge() is not: W + alpha / r * B @ A.")
+        if not torch.allclose(ours(x), expected, atol=1e-5):
+            raise Missed("merge() has changed the layer itself, so the update counts twice: copy the layer first.")
+    return "Equal to peft's, both separate from the weights and merged into them."
+
+
+@exercise("06.3", "a table with the columns selection, method, seeds, rates", "One row per cell.", is_open=True)
+def plan_of_36(answer: Any) -> str:
+    plan = pd.DataFrame(answer)
+    n_models = int((plan["seeds"] * plan["rates"]).sum())
+    if n_models > 36:
+        raise Missed(f"that is {n_models} models; you have 36.")
+    sd = load_results("grid").groupby("variant")["rmse"].std().median()
+    reach = 2 * sd * (2 / plan["seeds"]) ** 0.5
+    found = ", ".join(f"{s}/{m} {r:.3f}" for s, m, r in zip(plan["selection"], plan["method"], reach, strict=True))
+    return f"{n_models} models. With one rate and so many seeds a cell can show a difference of about (logD): {found}."
