@@ -117,7 +117,8 @@ def show_png(png: bytes, name: str, alt: str, width: int) -> None:
     try:
         write_atomically(figures_folder() / f"{name}.png", png)
     except OSError as error:  # a read-only checkout must not stop a lesson
-        warnings.warn(f"shown, but not saved: {error}; set MOLFT_FIGURES to a folder that can be written", stacklevel=2)
+        where = f"{figures_folder()} ({error.strerror})"  # one text and one place, so that it is said once
+        warnings.warn(f"figures are not saved in {where}; set MOLFT_FIGURES to another folder", stacklevel=1)
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
