@@ -45,7 +45,11 @@ def hvp(loss: Loss, params: Params, batch: Any, vector: Params) -> Params:
     The Hessian is the derivative of the gradient, and symmetric: its product is the vjp of the gradient, reverse over
     reverse mode. Reverse over forward mode would be wrong through LayerNorm on torch 2.13.
     """
-    hessian_times = vjp(grad(lambda p: loss(p, batch).mean()), params)[1]
+
+    def mean_loss(p: Params) -> Tensor:
+        return loss(p, batch).mean()
+
+    hessian_times = vjp(grad(mean_loss), params)[1]
     return hessian_times(aligned(vector, params))[0]
 
 

@@ -102,13 +102,6 @@ def test_forward_mode_scores_equal_the_loop_without_padding(tiny, dtype, toleran
     assert (fast - loop).abs().max() < tolerance * loop.abs().max()
 
 
-def test_a_score_that_is_not_finite_raises(tiny):
-    params = influence.trained_parameters(tiny)
-    batches, _ = molecule_batches(tiny, TABLE, 2)
-    with pytest.raises(DivergenceError, match="not finite"):
-        scores(influence.molecule_loss(tiny), params, batches, {name: p * math.inf for name, p in params.items()})
-
-
 def test_result_tells_what_it_is(tiny):
     before = {name: p.clone() for name, p in tiny.named_parameters()}
     tables = TABLE, TABLE.head(3), TABLE.iloc[[4, 0, 2, 1, 3]]
@@ -169,7 +162,10 @@ def test_a_label_that_is_no_finite_number_is_named_by_its_table_and_row(tiny, wh
         influence_scores(tiny, **tables, settings=settings("smoke"))
 
 
-def test_a_run_that_does_not_converge_gives_no_scores(tiny):
+def test_a_run_that_does_not_converge_and_a_direction_of_infinite_length_give_no_scores(tiny):
+    params, (batches, _) = influence.trained_parameters(tiny), molecule_batches(tiny, TABLE, 2)
+    with pytest.raises(DivergenceError, match="not finite"):
+        scores(influence.molecule_loss(tiny), params, batches, {name: p * math.inf for name, p in params.items()})
     plan = dict(influence_curvature="hessian", influence_damping=1e-3, influence_depth=100)
     tables = dict.fromkeys(("train", "target", "candidates"), TABLE)
     with pytest.raises(DivergenceError, match="raise the damping"):

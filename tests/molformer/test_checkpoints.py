@@ -22,7 +22,10 @@ def test_mini_checkpoint_loads_for_every_task(task, last):
 def test_a_head_is_new_and_the_encoder_is_not(tiny, tmp_path):
     made = MolformerForMaskedLM(tiny)
     made.save_pretrained(tmp_path)
-    first, second = (torch.manual_seed(1) and load_model(tmp_path) for _ in range(2))
+    torch.manual_seed(1)
+    first = load_model(tmp_path)
+    torch.manual_seed(1)
+    second = load_model(tmp_path)
     assert torch.equal(first.classifier.out_proj.weight, second.classifier.out_proj.weight)
     for name, tensor in made.molformer.state_dict().items():
         assert torch.equal(tensor, first.molformer.state_dict()[name])
