@@ -28,11 +28,8 @@ from ..training import molecule_batches
 from .lissa import Params
 from .scores import molecule_loss, require_labels, trained_parameters
 
-#: Gradients that are computed at a time; more are no faster on two cores.
-CHUNK = 16
-
-#: Parameters whose products are added to the Gram matrix at a time.
-BLOCK = 16_384
+CHUNK = 16  # gradients that are computed at a time; more are no faster on two cores
+BLOCK = 16_384  # parameters whose products are added to the Gram matrix at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +107,8 @@ def influence_kernel(
     sketch
         Add up the derivatives, with random signs, in so many buckets (count sketch; Charikar et al. 2002), and
         multiply these. The kernel's error falls as 1 / sqrt(sketch). None keeps all derivatives.
-    memory
-        Refuse what needs more than so many GB.
-    seed
-        Fixes the sketch.
+    memory, seed
+        Refuse what needs more than so many GB; the seed fixes the sketch.
 
     Notes
     -----

@@ -3,8 +3,7 @@
 :func:`lissa` (Agarwal et al. 2017, JMLR 18:116; for influence functions: Koh & Liang 2017, arXiv:1703.04730) needs one
 product on one batch per step; :func:`conjugate_gradient` on all batches is the reference to compare it with.
 
-A *loss* is a function ``loss(params, batch) -> Tensor [n]``, one value per molecule; *params* a dictionary of tensors;
-*batches* a list of whatever the loss understands. H is the curvature of the mean loss over all molecules: its
+*Batches* are a list of whatever the loss understands. H is the curvature of the mean loss over all molecules: its
 Gauss-Newton matrix (the loss must then be a squared error) or its Hessian. The Hessian of a network that is not at a
 minimum has negative eigenvalues, and only a large damping makes it invertible. The Gauss-Newton matrix leaves out the
 curvature of the network itself (Schraudolph 2002, Neural Computation 14:1723) and has none.
@@ -23,11 +22,8 @@ from tqdm.auto import tqdm
 
 from ..errors import DataError, DivergenceError
 
-#: Tensors by name: parameters, or a direction among them.
-Params = dict[str, Tensor]
-
-#: ``loss(params, batch) -> Tensor [n]``, one value per molecule.
-Loss = Callable[[Params, Any], Tensor]
+Params = dict[str, Tensor]  # tensors by name: parameters, or a direction among them
+Loss = Callable[[Params, Any], Tensor]  # loss(params, batch) -> Tensor [n], one value per molecule
 
 
 def gradient(loss: Loss, params: Params, batches: Sequence) -> Params:
@@ -84,10 +80,10 @@ def root(loss: Loss) -> Loss:
 class InverseHVP:
     """An estimate of s = (H + damping I)^-1 v.
 
-    ``direction`` is s, by the parameters' names; ``residual`` ||(H + damping I) s - v|| / ||v|| on all batches (0:
-    solved; 1: no better than s = 0); ``scale`` LiSSA's (nan from conjugate gradients); ``n_products`` and
-    ``n_overhead`` the products on single batches for the solution, and for scale and residual. ``history`` has the
-    columns ``n_products`` and ``residual``; from LiSSA also ``drift``, and the residual in its last row alone.
+    ``direction`` is s; ``residual`` ||(H + damping I) s - v|| / ||v|| on all batches (0: solved; 1: no better than
+    s = 0); ``scale`` LiSSA's, else nan; ``n_products`` and ``n_overhead`` the products on single batches for the
+    solution, and for scale and residual. ``history`` has the columns ``n_products`` and ``residual``; from LiSSA also
+    ``drift``, and the residual in its last row alone.
     """
 
     direction: Params
@@ -107,7 +103,9 @@ def lissa(
     """Solve (H + damping I) s = vector by the recursion h <- v + h - (H_B + damping I) h / scale, with s = h / scale.
 
     The batches B come in shuffled epochs, and the last iterates are averaged: at an equal number of products both
-    together bring the error down about eightfold against batches drawn at random and the last iterate.
+    together bring the error down about eightfold against batches drawn at random and the last iterate. A
+    DivergenceError says that the iterates grow beyond what a contraction allows, or that the residual at the end is 1
+    or more: s is then no better than zero.
 
     Parameters
     ----------
@@ -122,15 +120,7 @@ def lissa(
     tolerance
         Stop once the drift is at most this: the residual without the chance of which batches came more often. It is
         known after depth, depth (1 - average), depth (1 - average)^2 ... products, at no cost.
-    seed
-        Fixes the order of the batches and the start of the eigenvalue's estimate.
     curvature : {"gauss-newton", "hessian"}
-
-    Raises
-    ------
-    DivergenceError
-        If the iterates grow beyond what a contraction allows, or the residual at the end is 1 or more: s is then no
-        better than zero. A run that is merely short stays below 1 (two products on the mini checkpoint: .4).
     """
     if not 0 < average < 1:
         raise DataError(f"average is {average}; it is a share of the iterates, above 0 and below 1")
@@ -142,13 +132,18 @@ def lissa(
         scale = 1.5 * (largest + damping)
         print(f"LiSSA: scale {scale:.3g}, one and a half times the largest eigenvalue")
 
-    shares = [(1 - average) ** k for k in range(100)]
-    ends = {round(depth * share) for share in shares if depth * share >= 1}  # ..., depth (1 - average), depth
+    ends = {round(n) for k in range(100) if (n := depth * (1 - average) ** k) >= 1}  # ..., depth (1 - average), depth
+    # Where the recursion contracts and H has no negative eigenvalue, h never exceeds scale / damping * v.
+    bound = float(v.norm()) * (min(10 * scale / damping, 1e6) if damping > 0 else 1e6)
     h, order, rows = v.clone(), _epochs(len(batches), seed), []
     start, h_start, total = 0, h, torch.zeros_like(v)  # of the iterates that are averaged
     for t in tqdm(range(1, depth + 1), desc="LiSSA", unit="product", leave=False):
         h = v + h - (matrix.on_batch(next(order), h) + damping * h) / scale  # v + (I - (H_B + damping I) / scale) h
-        _require_bounded(h, v, scale, damping, t)
+        if not float(h.norm()) <= bound:
+            raise DivergenceError(
+                f"LiSSA diverged after {t} products: leave scale=None ({scale:.3g} may be below half the largest "
+                f"eigenvalue), or raise the damping ({damping:.3g}) above the size of the most negative one"
+            )
         total += h
         if t in ends:
             s = total / (t - start) / scale
@@ -158,7 +153,7 @@ def lissa(
             start, h_start, total = t, h, torch.zeros_like(v)
             if tolerance is not None and rows[-1][1] <= tolerance:
                 break
-    return _result(matrix, s, v, pd.DataFrame(rows, columns=["n_products", "drift"]), float(scale), damping)
+    return matrix.solved(s, v, pd.DataFrame(rows, columns=["n_products", "drift"]), float(scale), damping)
 
 
 def conjugate_gradient(
@@ -191,15 +186,15 @@ def conjugate_gradient(
         rows.append((k * len(batches), float(r.norm() / v.norm())))
         if rows[-1][1] <= tolerance:
             break
-    return _result(matrix, s, v, pd.DataFrame(rows, columns=["n_products", "residual"]), math.nan, damping)
+    return matrix.solved(s, v, pd.DataFrame(rows, columns=["n_products", "residual"]), math.nan, damping)
 
 
 def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, n_steps: int) -> float:
     """Largest |eigenvalue| of a symmetric matrix from its products with vectors (Lanczos 1950), plus its error bound.
 
     k products span the Krylov space of the start, in which the matrix is tridiagonal [k, k]. An eigenvalue of the whole
-    matrix lies within the residual of the pair that is found there; the residual is added, so that too few steps give
-    too large a value rather than too small a one (Zhou & Li 2011, Linear Algebra Appl. 435:480).
+    matrix lies within the residual of the pair found there, which is added: too few steps give too large a value rather
+    than too small a one (Zhou & Li 2011, Linear Algebra Appl. 435:480).
     """
     basis, diagonal, off_diagonal = [start / start.norm()], [], []
     for _ in range(n_steps):
@@ -228,8 +223,8 @@ class _Curvature:
         self.function = loss if kind == "hessian" else root(loss)
         self.product = hvp if kind == "hessian" else gauss_newton_product
         with torch.no_grad():
-            losses = [checked_losses(loss(params, batch), i) for i, batch in enumerate(batches)]
-        sizes = torch.tensor([len(values) for values in losses], dtype=torch.float64)
+            numbers = [len(checked_losses(loss(params, batch), i)) for i, batch in enumerate(batches)]
+        sizes = torch.tensor(numbers, dtype=torch.float64)
         self.weights = (sizes / sizes.mean()).tolist()  # the last batch is smaller, and counts for less
 
     def on_batch(self, i: int, x: Tensor) -> Tensor:
@@ -251,6 +246,18 @@ class _Curvature:
         noise = torch.randn(len(v), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(v)
         start, n_steps = v / v.norm() + noise / noise.norm(), max(4, min(10, budget // (5 * n)))
         return largest_eigenvalue(lambda x: self.on(indices, x), start, n_steps)
+
+    def solved(self, s: Tensor, v: Tensor, history: pd.DataFrame, scale: float, damping: float) -> InverseHVP:
+        """The solution with its residual, measured on all batches."""
+        n, product = int(history["n_products"].iloc[-1]), self.on(range(len(self.batches)), s) + damping * s
+        residual = float((product - v).norm() / v.norm())
+        history.loc[history.index[-1], "residual"] = residual
+        if not residual < 1:
+            raise DivergenceError(
+                f"no solution: the residual after {n} products is {residual:.3g}, where s = 0 has 1; raise the damping "
+                f"({damping:.3g}), or the depth"
+            )
+        return InverseHVP(self.named(s), residual, scale, n, history, self.n_products - n, damping)
 
     def named(self, flat: Tensor) -> Params:
         parts = flat.split([p.numel() for p in self.params.values()])
@@ -295,31 +302,6 @@ def _epochs(n_batches: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(n_batches, generator=generator).tolist()
-
-
-def _require_bounded(h: Tensor, v: Tensor, scale: float, damping: float, t: int) -> None:
-    # Where the recursion contracts and H has no negative eigenvalue, h never exceeds scale / damping * v.
-    limit = min(10 * scale / damping, 1e6) if damping > 0 else 1e6
-    if not float(h.norm()) <= limit * float(v.norm()):
-        raise DivergenceError(
-            f"LiSSA diverged after {t} products: the scale {scale:.3g} is below half the largest eigenvalue, or the "
-            f"damping {damping:.3g} below the size of the most negative one; leave scale=None, or raise the damping"
-        )
-
-
-def _result(
-    matrix: _Curvature, s: Tensor, v: Tensor, history: pd.DataFrame, scale: float, damping: float
-) -> InverseHVP:
-    """The solution with its residual, measured on all batches."""
-    n, product = int(history["n_products"].iloc[-1]), matrix.on(range(len(matrix.batches)), s) + damping * s
-    residual = float((product - v).norm() / v.norm())
-    history.loc[history.index[-1], "residual"] = residual
-    if not residual < 1:
-        raise DivergenceError(
-            f"no solution: the residual after {n} products is {residual:.3g}, where s = 0 has 1; raise the damping "
-            f"({damping:.3g}), or the depth"
-        )
-    return InverseHVP(matrix.named(s), residual, scale, n, history, matrix.n_products - n, damping)
 
 
 def _flat(params: Params) -> Tensor:

@@ -33,20 +33,10 @@ from .lissa import InverseHVP, Loss, Params, aligned, checked_losses, gradient, 
 class InfluenceResult:
     """Scores of candidates; positive means that adding the molecule is predicted to lower the target loss.
 
-    Attributes
-    ----------
-    scores : Tensor [n]
-        In the order of the candidates, in squared standard deviations of the labels. Divided by the number of
-        training molecules, a score is the predicted fall of the target loss.
-    direction
-        The solution s with its residual.
-    table
-        The candidates with the columns ``score``, ``dot_product`` (v . g_z, the same without the curvature) and
-        ``loss``, the best first.
-    target
-        The name of the split whose loss was used.
-    seconds
-        The time that it took.
+    ``scores`` [n] are in the order of the candidates, in squared standard deviations of the labels; divided by the
+    number of training molecules, a score is the predicted fall of the target loss. ``direction`` is the solution s with
+    its residual; ``table`` the candidates with the columns ``score``, ``dot_product`` (v . g_z, the same without the
+    curvature) and ``loss``, the best first; ``target`` the name of the split whose loss was used.
     """
 
     scores: Tensor
@@ -135,11 +125,9 @@ def influence_scores(
         ``influence_batch_size`` and ``seed`` are read.
     parameters : {"all", "head"}
         All parameters that train, or the regression head alone (in seconds: its input is computed once).
-    pooled
-        For the head: the pooled vectors (:func:`~molft_utils.training.embed`) of train, target and candidates, where
-        they are known already.
-    solved
-        The direction, where the same model, training table and target have given it already.
+    pooled, solved
+        Where they are known already: for the head, the pooled vectors (:func:`~molft_utils.training.embed`) of train,
+        target and candidates; the direction of the same model, training table and target.
 
     Notes
     -----
@@ -163,16 +151,9 @@ def influence_scores(
     v = gradient(loss, params, target_batches)
     if solved is None:
         solved = lissa(
-            loss,
-            params,
-            train_batches,
-            v,
-            damping=settings.influence_damping,
-            depth=settings.influence_depth,
-            seed=settings.seed,
-            curvature=settings.influence_curvature,
-            relative=True,
-        )
+            loss, params, train_batches, v, damping=settings.influence_damping, relative=True,
+            depth=settings.influence_depth, seed=settings.seed, curvature=settings.influence_curvature,
+        )  # fmt: skip
     with torch.no_grad():
         losses = torch.cat([loss(params, batch) for batch in candidate_batches])
     columns = {

@@ -46,13 +46,7 @@ def quiet_transformers(keep_bars: bool = False) -> Iterator[None]:
 
 
 def locate(checkpoint: str | Path) -> tuple[str, dict]:
-    """Translate a checkpoint's name or folder into arguments of ``from_pretrained``: a name, and keyword arguments.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder does not exist or holds no ``model.safetensors``.
-    """
+    """Translate a checkpoint's name or folder into arguments of ``from_pretrained``: a name, and keyword arguments."""
     if checkpoint == "xl":
         return XL, {"revision": XL_REVISION}
     folder = CARRIED.get(str(checkpoint), Path(checkpoint))
@@ -80,11 +74,6 @@ def load_model(
         The regression head; see :class:`~molft_utils.molformer.MolformerConfig`.
     **config
         Overrides of the configuration, for instance ``hidden_dropout_prob=0.1``.
-
-    Raises
-    ------
-    CheckpointError
-        If the task is unknown, or the checkpoint is missing, damaged or without some weights of the encoder.
     """
     if task not in MODEL_CLASSES:
         raise CheckpointError(f"unknown task {task!r}; choose one of {', '.join(MODEL_CLASSES)}")

@@ -28,13 +28,6 @@ class MolformerConfig(PreTrainedConfig):
         Whether the model was trained on canonical SMILES; predictions are then made from canonical SMILES too.
     max_tokens : int
         Largest number of tokens, <bos> and <eos> included; longer SMILES are cut, as in training.
-    n_random : int
-        Number of random SMILES of a molecule that a prediction averages over, in addition to the SMILES itself.
-
-    Raises
-    ------
-    ValueError
-        If the heads do not divide the hidden size into an even number of dimensions each.
     """
 
     model_type = "molformer"
@@ -64,7 +57,6 @@ class MolformerConfig(PreTrainedConfig):
         label_std: float = 1.0,
         canonical_smiles: bool = False,
         max_tokens: int = 128,
-        n_random: int = 0,
         pad_token_id: int = 2,
         bos_token_id: int = 0,
         eos_token_id: int = 1,
@@ -98,7 +90,6 @@ class MolformerConfig(PreTrainedConfig):
         self.label_std = label_std
         self.canonical_smiles = canonical_smiles
         self.max_tokens = max_tokens
-        self.n_random = n_random
         # As a dictionary: the library accepts these, but its type hints do not name them.
         tokens: dict[str, Any] = {
             "pad_token_id": pad_token_id,

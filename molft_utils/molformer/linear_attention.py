@@ -15,20 +15,9 @@ from .configuration_molformer import MolformerConfig
 
 
 def random_features(d: int, n_features: int, device: torch.device | str = "cpu") -> Tensor:
-    """Draw Omega: orthogonal blocks whose columns have the lengths of Gaussian vectors (Choromanski et al. 2021).
+    """Draw Omega [d, F], float32, on ``device``.
 
-    Parameters
-    ----------
-    d : int
-        Dimensions a head.
-    n_features : int
-        F, the number of columns.
-    device
-        Where to draw it.
-
-    Returns
-    -------
-    Tensor [d, n_features], float32.
+    Its blocks are orthogonal, and its columns have the lengths of Gaussian vectors (Choromanski et al. 2021).
     """
     blocks = []
     for _ in range(-(-n_features // d)):  # rounded up
@@ -121,7 +110,7 @@ class MolformerSelfAttention(nn.Module):
             cos, sin = (table.to(q.dtype) for table in rotary)
             phi_q = self.feature_map.rotated(q, cos, sin).permute(1, 2, 0, 3)  # [B, H, L, F]
             phi_k = self.feature_map.rotated(k, cos, sin).permute(1, 2, 3, 0)  # [B, H, F, L]
-            # A column of ones beside the values makes the normaliser of the same product; padding counts as zero.
+            # A column of ones next to the values makes the normaliser of the same product; padding counts as zero.
             values = nn.functional.pad(v, (0, 1), value=1.0).transpose(1, 2) * mask[:, None, :, None].to(v.dtype)
             weighted, normaliser = (phi_q @ (phi_k @ values)).split((v.shape[-1], 1), dim=-1)
             context = weighted / normaliser.clamp(min=self.eps)  # [B, H, L, d]
@@ -132,18 +121,8 @@ class MolformerSelfAttention(nn.Module):
 def attention_weights(attention: MolformerSelfAttention, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """What the forward pass never forms: the weight of each token for each, for pictures of molecules without padding.
 
-    Parameters
-    ----------
-    attention
-        In eval mode.
-    hidden : Tensor [B, L, hidden]
-    rotary
-        As :func:`rotary_tables` gives them.
-
-    Returns
-    -------
-    Tensor [B, H, L, L]
-        Row i holds the weights with which token i averages the values; a row sums to 1.
+    From the layer's input [B, L, hidden] to [B, H, L, L]: row i holds the weights with which token i averages the
+    values, and sums to 1.
     """
     q, k = (
         at_least_fp32(layer(hidden)).unflatten(-1, (attention.n_heads, -1))

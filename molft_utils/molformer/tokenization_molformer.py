@@ -27,11 +27,6 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
     without a word ("HCl" becomes "Cl"); :func:`tokenise` refuses such strings.
 
     Each call builds a tokeniser of the caller's own (2 ms), since it holds state that may change, such as padding.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing or damaged.
     """
     file = CARRIED["mini"] / "tokenizer.json"
     if checkpoint not in NAMED and (Path(checkpoint) / "tokenizer.json").exists():
@@ -81,10 +76,7 @@ def _encodings(texts: list[str]) -> list[Encoding]:
 def tokenise(smiles: Iterable[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
     """Token ids of each SMILES as it is written, <bos> and <eos> included; longer ones are cut to ``max_tokens``.
 
-    Raises
-    ------
-    DataError
-        If this is no list of texts, or the tokeniser does not know a part of one and would leave it out.
+    A DataError names a part that the tokeniser does not know and would leave out.
     """
     texts = smiles_list(smiles)
     encodings = _encodings(texts)

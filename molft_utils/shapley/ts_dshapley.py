@@ -125,9 +125,8 @@ def ts_dshapley(
 ) -> Values:
     """Values from several chains, each on a random subset; a value is the mean over the chains with that molecule.
 
-    A round is n / subset_size chains, rounded up, that together hold every molecule (a few of them twice). Chains run
-    through joblib: ``joblib.parallel_config("dask")`` carries them to a cluster. The values depend on the seed alone
-    and are equal to rounding on any number of workers.
+    A round is n / subset_size chains, rounded up, that together hold every molecule (a few of them twice). The values
+    depend on the seed alone and are equal to rounding on any number of workers.
 
     Parameters
     ----------

@@ -55,12 +55,6 @@ def test_hessian_products_through_layernorm_match_finite_differences(problem):
         assert not product[name].requires_grad
 
 
-def test_a_linear_loss_has_no_curvature():
-    params = {"w": torch.ones(3), "unused": torch.ones(2)}
-    product = hvp(lambda p, x: x @ p["w"], params, torch.eye(3), params)
-    assert all((part == 0).all() for part in product.values())
-
-
 def test_gauss_newton_product_equals_the_explicit_matrix(tiny, problem):
     loss, params, batch = problem
 
@@ -77,7 +71,9 @@ def test_gauss_newton_product_equals_the_explicit_matrix(tiny, problem):
         assert (flat(found) - expected).abs().max() < 1e-10 * expected.abs().max()
 
 
-def test_a_residual_of_zero_gives_no_nan():
+def test_a_linear_loss_has_no_curvature_and_a_residual_of_zero_no_nan():
+    params = {"w": torch.ones(3), "unused": torch.ones(2)}
+    assert not flat(hvp(lambda p, x: x @ p["w"], params, torch.eye(3), params)).any()
     params, x, y = {"w": torch.tensor([1.0, 2.0])}, torch.eye(2), torch.tensor([1.0, 0.0])  # the first is met exactly
     product = gauss_newton_product(root(squared_error), params, (x, y), {"w": torch.ones(2)})
     assert torch.equal(product["w"], torch.tensor([0.0, 1.0]))
@@ -97,15 +93,13 @@ def test_lanczos_finds_the_eigenvalue_of_largest_size_or_too_large_a_one():
 
 
 def test_full_batch_lissa_equals_solve():
-    ridge = Ridge(n=600, condition=100.0)
-    found = ridge.lissa([ridge.train], depth=2000)
+    ridge = Ridge(n=600, condition=20.0)
+    found = ridge.lissa([ridge.train], depth=500)
     assert ridge.error(found) < 1e-3 and found.residual < 1e-3
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_minibatch_lissa(ridge, seed):
-    batches = ridge.batches(seed=seed)
-    found = ridge.lissa(batches, seed=seed)
+def test_minibatch_lissa(ridge):
+    found = ridge.lissa(ridge.batches())
     assert found.n_products == 1000
     assert ridge.error(found) < 0.02
     assert found.residual < 0.1
@@ -113,8 +107,6 @@ def test_minibatch_lissa(ridge, seed):
         scores(squared_error, ridge.params, [ridge.candidates], {"w": s}) for s in (found.direction["w"], ridge.exact)
     )
     assert spearmanr(ours, exact)[0] > 0.999
-    wider = ridge.lissa(batches, seed=seed, scale=2 * found.scale)
-    assert (wider.direction["w"] - found.direction["w"]).norm() < 0.02 * found.direction["w"].norm()
 
 
 def test_the_loop_is_the_recursion_over_shuffled_epochs_with_the_last_half_averaged(ridge):
@@ -132,17 +124,12 @@ def test_the_loop_is_the_recursion_over_shuffled_epochs_with_the_last_half_avera
     assert torch.allclose(found.direction["w"], torch.stack(iterates[depth // 2 :]).mean(0), rtol=1e-10, atol=1e-12)
 
 
-def test_the_scale_is_one_and_a_half_times_the_largest_eigenvalue(ridge, capsys):
-    found = ridge.lissa([ridge.train], depth=50)
-    assert found.scale == pytest.approx(1.5 * (ridge.largest + ridge.damping), rel=0.005)
-    assert f"scale {found.scale:.3g}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_scale_from_few_batches_and_steps_is_too_large_rather_than_too_small(ridge, seed):
-    found = ridge.lissa(ridge.batches(seed=seed), depth=100, seed=seed)
-    assert 1.0 < found.scale / (1.5 * (ridge.largest + ridge.damping)) < 1.3
-    assert ridge.lissa([ridge.train], depth=1).scale == pytest.approx(1.5 * (ridge.largest + ridge.damping), rel=0.1)
+def test_the_scale_is_one_and_a_half_times_the_largest_eigenvalue_rather_more_than_less(ridge):
+    wanted = 1.5 * (ridge.largest + ridge.damping)
+    assert ridge.lissa([ridge.train], depth=50).scale == pytest.approx(wanted, rel=0.005)
+    assert ridge.lissa([ridge.train], depth=1).scale == pytest.approx(wanted, rel=0.1)
+    for seed in range(3):  # from few batches and steps
+        assert 1.0 < ridge.lissa(ridge.batches(seed=seed), depth=100, seed=seed).scale / wanted < 1.3
 
 
 @pytest.mark.parametrize("towards", [0.0, 1.0])
@@ -157,19 +144,21 @@ def test_a_large_damping_does_not_hide_the_largest_eigenvalue(towards):
     assert found.scale == pytest.approx(1.5 * (98 + 5), rel=0.02)
 
 
-@pytest.mark.parametrize("depth, size", [(1, 64), (20, 29), (100, 64), (400, 29)])
-def test_the_residual_is_exact_and_the_overhead_is_a_fifth_and_one_pass(ridge, depth, size):
+@pytest.mark.parametrize("depth, size", [(1, 64), (2, 64), (20, 64), (100, 290)])
+def test_the_residual_is_exact_and_below_one_in_a_short_run_and_the_overhead_is_a_fifth_and_one_pass(
+    ridge, depth, size
+):
     batches = ridge.batches(size)
     found = ridge.lissa(batches, depth=depth)
     r = ridge.curvature @ found.direction["w"] - ridge.v["w"]
     assert found.residual == pytest.approx(float(r.norm() / ridge.v["w"].norm()), rel=1e-6)
-    assert found.n_products == depth
+    assert found.residual < 0.9 and found.n_products == depth
     assert found.n_overhead <= max(4, depth // 5) + len(batches)
 
 
 def test_the_history_ends_with_the_residual_and_tells_the_drift_at_each_doubling(ridge):
-    found = ridge.lissa([ridge.train], depth=1000)
-    assert found.history["n_products"].tolist() == [2, 4, 8, 16, 31, 62, 125, 250, 500, 1000]
+    found = ridge.lissa([ridge.train], depth=250)
+    assert found.history["n_products"].tolist() == [2, 4, 8, 16, 31, 62, 125, 250]
     assert found.history["residual"].iloc[-1] == found.residual
     # With one batch nothing is left to chance: the drift is the residual, one step earlier.
     assert found.history["drift"].iloc[-1] == pytest.approx(found.residual, rel=0.05)
@@ -177,8 +166,8 @@ def test_the_history_ends_with_the_residual_and_tells_the_drift_at_each_doubling
 
 
 def test_tolerance_stops_early(ridge):
-    found = ridge.lissa([ridge.train], depth=4000, tolerance=0.05)
-    assert found.residual <= 0.05 and found.n_products < 1000
+    found = ridge.lissa([ridge.train], depth=1000, tolerance=0.1)
+    assert found.residual <= 0.1 and found.n_products < 1000
     assert ridge.lissa(ridge.batches(), depth=100, tolerance=0.25).n_products < 100
 
 
@@ -211,37 +200,20 @@ def test_too_small_a_scale_raises_within_fifty_products(ridge):
             ridge.lissa(batches, scale=ridge.largest / 3)
 
 
-def test_negative_curvature_raises_with_the_remedy():
-    params = {"w": torch.tensor([0.1, 0.2], dtype=torch.float64)}
-    batch = torch.ones(4, 1, dtype=torch.float64)
-
-    def saddle(p, x):
-        return x[:, 0] * (p["w"][0] ** 2 - p["w"][1] ** 2)
-
-    v = {"w": torch.ones(2, dtype=torch.float64)}
-    for solve in (conjugate_gradient, lissa):
-        with pytest.raises(DivergenceError, match="raise the damping"):
-            solve(saddle, params, [batch], v, damping=0.5, curvature="hessian")
-    assert conjugate_gradient(saddle, params, [batch], v, damping=3.0, curvature="hessian").residual < 1e-3
-
-
-def test_a_residual_of_one_or_more_is_no_solution(ridge):
-    indefinite = {"w": torch.zeros(2, dtype=torch.float64)}
-    v = {"w": torch.tensor([0.1, 1.0], dtype=torch.float64)}
-
+def test_negative_curvature_and_a_residual_of_one_or_more_are_no_solution(ridge):
     def saddle(p, x):
         return x * (p["w"][0] ** 2 - p["w"][1] ** 2 / 20)
 
+    v = {"w": torch.tensor([0.1, 1.0], dtype=torch.float64)}
+    problem = saddle, {"w": torch.zeros(2, dtype=torch.float64)}, [torch.ones(4)], v
+    for solve, depth in ((conjugate_gradient, 40), (lissa, 1000)):
+        with pytest.raises(DivergenceError, match="raise the damping"):
+            solve(*problem, damping=1e-3, depth=depth, curvature="hessian")
     with pytest.raises(DivergenceError, match=r"residual .* 1; raise the damping"):  # grows, but not beyond bounds yet
-        lissa(saddle, indefinite, [torch.ones(4)], v, damping=1e-3, depth=40, curvature="hessian")
+        lissa(*problem, damping=1e-3, depth=40, curvature="hessian")
+    assert conjugate_gradient(*problem, damping=1.0, curvature="hessian").residual < 1e-3
     with pytest.raises(DivergenceError, match="no solution"):
         ridge.lissa([ridge.train], depth=4, scale=math.inf)
-
-
-@pytest.mark.parametrize("size", [8, 64])
-def test_a_short_run_is_a_solution_if_a_rough_one(ridge, size):
-    for depth in (1, 2, 4, 10):
-        assert ridge.lissa(ridge.batches(size), depth=depth, seed=depth).residual < 0.9
 
 
 def two_names():
@@ -260,18 +232,13 @@ def two_names():
 def test_a_vector_counts_by_its_names_not_by_their_order(solve):
     loss, params, batches = two_names()
     v = gradient(loss, params, batches)
-    first, second = (solve(loss, params, batches, given, damping=0.1) for given in (v, dict(sorted(v.items()))))
+    turned = dict(sorted(v.items()))
+    first, second = (solve(loss, params, batches, given, damping=0.1, depth=30) for given in (v, turned))
     assert list(second.direction) == ["w", "b"]
-    assert all(torch.equal(first.direction[name], second.direction[name]) for name in "wb")
-    assert torch.equal(
-        scores(loss, params, batches, first.direction),
-        scores(loss, params, batches, dict(sorted(first.direction.items()))),
-    )
-    for product in (
-        lambda x: hvp(loss, params, batches[0], x),
-        lambda x: gauss_newton_product(loss, params, batches[0], x),
-    ):
-        assert torch.equal(flat(product(v)), flat(product(dict(sorted(v.items())))))
+    assert torch.equal(flat(first.direction), flat(second.direction))
+    assert torch.equal(scores(loss, params, batches, v), scores(loss, params, batches, turned))
+    for product in (hvp, gauss_newton_product):
+        assert torch.equal(*(flat(product(loss, params, batches[0], given)) for given in (v, turned)))
 
 
 @pytest.mark.parametrize(
@@ -291,10 +258,9 @@ def test_a_vector_with_other_names_or_shapes_is_refused(change, named):
             use()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_named_by_batch_and_position(ridge, value):
+def test_a_loss_that_is_not_finite_is_named_by_batch_and_position(ridge):
     batches = [(x, y.clone()) for x, y in ridge.batches(500)]
-    batches[3][1][17] = value
+    batches[3][1][17] = math.nan
     for use in (
         lambda: ridge.lissa(batches),
         lambda: conjugate_gradient(squared_error, ridge.params, batches, ridge.v, damping=1.0),
@@ -305,16 +271,9 @@ def test_a_loss_that_is_not_finite_is_named_by_batch_and_position(ridge, value):
             use()
 
 
-def test_a_loss_that_is_a_table_is_refused(ridge):
-    x, y = ridge.train
-    with pytest.raises(DataError, match="one value per molecule"):  # [n, 1] - [n] is [n, n]
-        ridge.lissa([(x[:20, None], y[:20])])
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(damping=-1.0), "damping is -1.0"),
         (dict(damping=math.nan), "damping is nan"),
         (dict(depth=0), "depth is 0"),
         (dict(average=1.0), "average is 1.0"),
@@ -326,9 +285,12 @@ def test_senseless_options_are_refused(ridge, change, message):
         lissa(squared_error, ridge.params, [ridge.train], ridge.v, **{"damping": 1.0, **change})
 
 
-def test_no_batches_and_no_direction_are_refused(ridge):
+def test_no_batches_no_direction_and_a_table_of_losses_are_refused(ridge):
     with pytest.raises(DataError, match="no batches"):
         ridge.lissa([])
+    x, y = ridge.train
+    with pytest.raises(DataError, match="one value per molecule"):  # [n, 1] - [n] is [n, n]
+        ridge.lissa([(x[:20, None], y[:20])])
     for v in (torch.zeros(65), torch.full((65,), np.nan)):
         with pytest.raises(DataError, match="gradient is zero"):
             lissa(squared_error, ridge.params, [ridge.train], {"w": v}, damping=1.0)

@@ -12,19 +12,11 @@ from molft_utils import CheckpointError, load_model, load_tokenizer
 from molft_utils.molformer import MolformerForMaskedLM
 
 
-def test_mini_checkpoint_loads_for_every_task():
-    for task, size in (("encoder", None), ("mlm", 2362), ("regression", 1)):
-        model = load_model("mini", task=task)
-        assert not model.training and model.config.deterministic_eval
-        output = model(**load_tokenizer()(["CCO"], return_tensors="pt"))
-        assert size is None or output.logits.shape[-1] == size
-    assert sum(p.numel() for p in load_model("mini", head="linear").classifier.parameters()) == 129
-
-
-def test_published_head_and_overrides(tiny, tmp_path):
-    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
-    model = load_model(tmp_path, head="published", hidden_dropout_prob=0.3)
-    assert hasattr(model.classifier, "dense2") and model.config.hidden_dropout_prob == 0.3
+@pytest.mark.parametrize("task, last", [("encoder", 128), ("mlm", 2362), ("regression", 1)])
+def test_mini_checkpoint_loads_for_every_task(task, last):
+    model = load_model("mini", task=task)
+    assert not model.training and model.config.deterministic_eval
+    assert model(**load_tokenizer()(["CCO"], return_tensors="pt"))[0].shape[-1] == last
 
 
 def test_a_head_is_new_and_the_encoder_is_not(tiny, tmp_path):
@@ -37,10 +29,14 @@ def test_a_head_is_new_and_the_encoder_is_not(tiny, tmp_path):
     assert torch.equal(first.classifier.out_proj.weight, second.classifier.out_proj.weight)
     for name, tensor in made.molformer.state_dict().items():
         assert torch.equal(tensor, first.molformer.state_dict()[name])
+    published = load_model(tmp_path, head="published", hidden_dropout_prob=0.3)
+    assert hasattr(published.classifier, "dense2") and published.config.hidden_dropout_prob == 0.3
 
 
-def test_a_missing_or_a_cut_checkpoint_is_named(tiny, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no model\.safetensors.*make mini"):
+def test_an_unknown_task_and_a_missing_or_a_cut_checkpoint_are_named(tiny, tmp_path):
+    with pytest.raises(CheckpointError, match="encoder, mlm, regression"):
+        load_model("mini", task="classification")
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
         load_model(tmp_path / "nowhere")
     MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
@@ -49,19 +45,11 @@ def test_a_missing_or_a_cut_checkpoint_is_named(tiny, tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", '{"hidden_size": "many"}'])
-def test_a_configuration_that_is_none_is_named(tiny, tmp_path, text):
+@pytest.mark.parametrize("change", ["{", dict(hidden_size="many"), dict(hidden_size=32), dict(num_hidden_layers=3)])
+def test_a_configuration_that_is_none_or_that_the_weights_do_not_fill_is_refused(tiny, tmp_path, change):
     MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("change", [dict(hidden_size=32), dict(num_hidden_layers=3)], ids=str)
-def test_a_checkpoint_that_does_not_fill_its_configuration_is_refused(tiny, tmp_path, change):
-    MolformerForMaskedLM(tiny).save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    file = tmp_path / "config.json"
+    file.write_text(change if change == "{" else json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(CheckpointError, match=r"cannot be loaded|does not fit the model: missing"):
         load_model(tmp_path)
 
@@ -115,11 +103,6 @@ def test_published_checkpoint_is_asked_for_by_revision_and_as_safetensors(monkey
         load_model("xl", task="mlm")
     assert asked["revision"] == "7b12d946c181a37f6012b9dc3b002275de070314"
     assert asked["use_safetensors"] is True and "trust_remote_code" not in asked
-
-
-def test_unknown_task_is_refused():
-    with pytest.raises(CheckpointError, match="encoder, mlm, regression"):
-        load_model("mini", task="classification")
 
 
 def hub_is_reachable() -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from molft_utils.shapley import exact_values, permutation_values
 
 TOLERANCE = 1e-9  # utilities are at most 50
-repeatable = settings(deadline=None, derandomize=True, max_examples=60)
+repeatable = settings(deadline=None, derandomize=True, max_examples=30)
 
 
 def tables(n: int) -> st.SearchStrategy[list[int]]:
@@ -78,17 +78,15 @@ def test_relabelled_players_keep_their_values(table, data):
 
 
 def test_enumeration_is_the_mean_over_permutations():
-    table = {s: float(sum(i + 1 for i in s) ** 1.5) for k in range(4) for s in itertools.combinations(range(3), k)}
-    permutations = list(itertools.permutations(range(3)))
+    game = lambda players: float(sum(i + 1 for i in players) ** 1.5)  # noqa: E731
     expected = np.zeros(3)
-    for permutation in permutations:
+    for permutation in itertools.permutations(range(3)):
         for k, player in enumerate(permutation):
-            before, after = (tuple(sorted(permutation[:j])) for j in (k, k + 1))
-            expected[player] += (table[after] - table[before]) / len(permutations)
-    assert np.allclose(exact_values(table.__getitem__, 3), expected, atol=1e-12)
+            expected[player] += (game(permutation[: k + 1]) - game(permutation[:k])) / 6
+    assert np.allclose(exact_values(game, 3), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [2, 5, 7])  # nine: tests/benchmarks/test_shapley_speed.py
+@pytest.mark.parametrize("n", [2, 6])
 def test_all_permutations_equal_enumeration(problem, ridge_utility, n):
     data = problem(n, d=3, q=10)
     values = permutation_values(*data, n_permutations=None)

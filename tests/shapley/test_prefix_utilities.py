@@ -49,7 +49,7 @@ def test_each_chain_finds_the_utility_of_its_whole_subset_once(problem, factoris
     assert factorised == 2 * [30, *10 * [8]]  # a quarter of a permutation reaches so wide a tolerance
 
 
-@pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("tolerance", [0.01, 0.3])
 def test_truncation_zeroes_all_that_follows_the_first_prefix_near_all(problem, ridge_utility, tolerance):
     data = problem(25)
     utility, rng = ridge_utility(*data), np.random.default_rng(7)
