@@ -58,9 +58,9 @@ class Kernel:
         standard deviations of the labels, as :func:`~molft_utils.influence.influence_scores` gives them.
         """
         # A step of the prediction changes the query's squared error by 2 r times as much.
-        return -2 * len(self.train) * self.query_residuals[:, None] * self.prediction_shifts(damping)
+        return -2 * len(self.train) * self.query_residuals[:, None] * self.attributions(damping)
 
-    def prediction_shifts(self, damping: float) -> np.ndarray:
+    def attributions(self, damping: float) -> np.ndarray:
         """By how much each training molecule moves each query's prediction: float64 [n_queries, n_train].
 
         In standard deviations of the labels; positive: having that molecule raises the prediction. It is -r times the

@@ -1,6 +1,7 @@
 """Figures: one look that leaves the reader's own settings alone, one colour per thing, files where they can be kept."""
 
 import json
+import warnings
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,7 @@ from molft_utils.course.figure import new_figure, show
 READERS_SETTINGS = {"lines.linewidth": 5, "font.size": 22, "axes.titlelocation": "right"}
 
 
-def draw() -> None:
+def draw(name: str = "a") -> None:
     """What a notebook's own cell draws."""
     with plots.look():
         figure, (axes,) = new_figure()
@@ -21,7 +22,7 @@ def draw() -> None:
         axes.plot([0, 9], [1, 3], "o-", label="a line")
         axes.set(xlabel="x", ylabel="y", title="A title")
         axes.legend()
-        show(figure, "a")
+        show(figure, name)
 
 
 def test_a_figure_neither_changes_nor_obeys_the_readers_settings(shown, tmp_path):
@@ -41,7 +42,8 @@ def test_a_figure_that_cannot_be_saved_is_shown_all_the_same(tmp_path, monkeypat
     monkeypatch.setenv("MOLFT_FIGURES", str(tmp_path / "a file"))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
-        draw("one"), draw("another")
+        draw("one")
+        draw("another")
     assert len(shown) == 2 and len(said) == 1 and "MOLFT_FIGURES" in str(said[0].message)
 
 

@@ -49,7 +49,7 @@ def test_scores_are_the_derivative_of_real_refits(linear):
         slope = (linear.query_losses(linear.refit(more)) - linear.query_losses(linear.refit(fewer))) / (2 * step)
         assert np.allclose(-linear.kernel.scores(DAMPING)[:, i] / n, slope, rtol=1e-6, atol=1e-9)
         moved = linear.Q @ (linear.refit(more) - linear.refit(fewer)) / (2 * step)
-        assert np.allclose(linear.kernel.prediction_shifts(DAMPING)[:, i], moved, rtol=1e-6, atol=1e-9)
+        assert np.allclose(linear.kernel.attributions(DAMPING)[:, i], moved, rtol=1e-6, atol=1e-9)
 
 
 def test_scores_equal_the_inverse_in_the_space_of_parameters(linear):
