@@ -1,6 +1,7 @@
 """What all figures share: one look, one colour for each thing that is shown, a file, and a text alternative."""
 
 import base64
+import functools
 import io
 import re
 import warnings
@@ -117,10 +118,16 @@ def show_png(png: bytes, name: str, alt: str, width: int) -> None:
     try:
         write_atomically(figures_folder() / f"{name}.png", png)
     except OSError as error:  # a read-only checkout must not stop a lesson
-        where = f"{figures_folder()} ({error.strerror})"  # one text and one place, so that it is said once
-        warnings.warn(f"figures are not saved in {where}; set MOLFT_FIGURES to another folder", stacklevel=1)
+        _warn_once(
+            f"figures are not saved in {figures_folder()} ({error.strerror}); set MOLFT_FIGURES to another folder"
+        )
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
 
 
 def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
