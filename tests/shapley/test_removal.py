@@ -11,7 +11,7 @@ def test_removal_curve_drops_the_harmful_first(problem):
     X, y, X_val, y_val = problem(240, d=32, q=200, seed=2)
     noisy = np.random.default_rng(5).choice(240, 60, replace=False)
     y[noisy] += 6 * np.random.default_rng(6).choice([-1, 1], 60)
-    values = permutation_values(X, y, X_val[:100], y_val[:100], n_permutations=100, skip=0.05).values
+    values = permutation_values(X, y, X_val[:100], y_val[:100], n_permutations=200, skip=0.05).values
     curve = removal_curve(X, y, values, X_val[100:], y_val[100:])
     start = curve.iloc[0]
     assert start["lowest"] == pytest.approx(start["highest"]) == pytest.approx(start["random"])
