@@ -110,7 +110,7 @@ def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: in
         raise DataError("the table has no rows to make batches from; give at least one molecule")
     p = next(model.parameters())
     ids = model_tokens(model, table["smiles"])
-    labels = torch.tensor(table["label"].to_numpy(), dtype=p.dtype)
+    labels = torch.tensor(table["label"].to_numpy(copy=True), dtype=p.dtype)  # a reversed table has negative strides
     batches, rows = [], []
     for chosen in length_batches(ids, batch_size):
         batch = {**pad([{"input_ids": ids[i]} for i in chosen]), "labels": labels[chosen]}
