@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from small_grids import NUMBERS, SMALL, small_grid
 
@@ -112,8 +111,8 @@ def processes():
     return context
 
 
-def run_row(folder, n_jobs=1) -> None:
-    small_grid(folder, selections=["none"], n_jobs=n_jobs)
+def run_row(folder) -> None:
+    small_grid(folder, selections=["none"])
 
 
 def test_killed_three_times_the_grid_gives_the_same_table(twelve, tmp_path):
@@ -129,24 +128,5 @@ def test_killed_three_times_the_grid_gives_the_same_table(twelve, tmp_path):
         process.join()
         seen = require_whole_and_once(tmp_path, seen)
     table = small_grid(tmp_path, selections=["none"])
-    require_whole_and_once(tmp_path, seen)
-    require_same(table, twelve.query("selection == 'none'"))
-
-
-def test_a_killed_worker_loses_nothing_that_was_finished(twelve, tmp_path):
-    small_grid(tmp_path, selections=["none"], methods=["full"])  # what comes before the workers
-    seen = finished(tmp_path)
-    process = processes().Process(target=run_row, args=(tmp_path, 2))
-    process.start()
-    while len(finished(tmp_path)) <= len(seen) and process.exitcode is None:
-        time.sleep(0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    workers = [child for child in children if "LokyProcess" in " ".join(child.cmdline())]
-    assert workers, "no worker process to kill"
-    workers[0].kill()
-    process.join(240)
-    assert process.exitcode not in (None, 0), "joblib tells of a killed worker by an error"
-    seen = require_whole_and_once(tmp_path, seen)
-    table = small_grid(tmp_path, selections=["none"], n_jobs=2)
     require_whole_and_once(tmp_path, seen)
     require_same(table, twelve.query("selection == 'none'"))
