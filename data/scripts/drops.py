@@ -10,8 +10,9 @@ run resumes.
 
 import argparse
 import dataclasses
-import functools
 import json
+import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from joblib import Parallel, delayed
 from safetensors.numpy import save
 
 from molft_utils.data import Split, load_lipophilicity, split
+from molft_utils.evaluation import load_bank
 from molft_utils.files import DATA_FOLDER, RUNS_FOLDER, file_hash, write_atomically
 from molft_utils.influence.unrolled import Recipe, Training
 
@@ -38,28 +40,23 @@ def members(parts: Split) -> np.ndarray:
     return kept
 
 
-@functools.lru_cache(maxsize=1)
-def beginning() -> tuple[Training, Split]:
-    """The training and its tables, made once in each process."""
+def retrain(folder: Path, kept: np.ndarray, first: int, every: int) -> None:
+    """Do each ``every``-th training from ``first`` on that the folder lacks.
+
+    A file has the predictions for the validation and then the test molecules, float32.
+    """
     torch.set_num_threads(1)
     parts = split(load_lipophilicity())
-    return Training(Recipe(), parts.train), parts
-
-
-def retrained(keep: np.ndarray) -> np.ndarray:
-    """Predictions for the validation and then the test molecules after a training with weights 1 and 0: float32."""
-    training, parts = beginning()
-    theta = training.run(torch.tensor(keep, dtype=torch.float32), every=len(training.batches))[-1].theta
-    predictions = [training.predict(theta, table) for table in (parts.validation, parts.test)]
-    return np.concatenate(predictions).astype(np.float32)
-
-
-def kept_in(path: Path, keep: np.ndarray) -> None:
-    """Train, if that is not done yet."""
-    if not path.exists():
-        result = retrained(keep)
+    training = Training(Recipe(), parts.train)
+    for number in range(first, len(kept), every):
+        path = folder / f"{number:03d}.npy"
+        if path.exists():
+            continue
+        weights = torch.tensor(kept[number], dtype=torch.float32)
+        theta = training.run(weights, every=len(training.batches))[-1].theta
+        predictions = [training.predict(theta, table) for table in (parts.validation, parts.test)]
         with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, result)
+            np.save(file, np.concatenate(predictions).astype(np.float32))
         path.with_suffix(".partial").rename(path)
         print(path.name, flush=True)
 
@@ -87,17 +84,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--check", action="store_true", help="repeat the training with nothing dropped, and compare")
     args, parts = parser.parse_args(), split(load_lipophilicity())
-    kept, folder = members(parts), RUNS_FOLDER / "drops"
+    kept, folder = members(parts), RUNS_FOLDER / f"drops-{zlib.crc32(repr(Recipe()).encode()):08x}"
     if args.check:
-        from molft_utils.evaluation import load_bank
-
+        with tempfile.TemporaryDirectory() as scratch:
+            retrain(Path(scratch), kept[:1], 0, 1)
+            here = np.load(Path(scratch) / "000.npy")
         banked = [load_bank(name, DROPS).predictions[0, 0] for name in ("validation", "test")]
-        print(f"largest difference {np.abs(retrained(kept[0]) - np.concatenate(banked)).max():.1e} logD; at most 1e-3")
+        print(
+            f"largest difference {np.abs(here - np.concatenate(banked)).max():.1e} logD; at most 1e-3 is as it should be"
+        )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03d}.npy" for number in range(len(kept))]
-    Parallel(n_jobs=args.jobs)(delayed(kept_in)(path, keep) for path, keep in zip(paths, kept, strict=True))
-    write_bank(parts, kept, np.stack([np.load(path) for path in paths]))
+    Parallel(n_jobs=args.jobs)(delayed(retrain)(folder, kept, first, args.jobs) for first in range(args.jobs))
+    write_bank(parts, kept, np.stack([np.load(folder / f"{number:03d}.npy") for number in range(len(kept))]))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,7 @@ from ..molformer import load_model
 from ..training import LengthBatches, embed, model_tokens, molecule_batches, pad, predict
 from .scoring import molecule_loss
 
-#: GB that the states of all steps may take; if they take more, each sqrt(T)-th is kept.
-MEMORY = 4.0
+MEMORY = 4.0  # GB that the states of all steps may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,71 +42,67 @@ class Recipe:
     """A training without chance. The defaults make a smooth one: a start near the end, large batches, small steps."""
 
     checkpoint: str | Path = "mini-descriptors"  # where the encoder starts
-    head_ridge: float | None = (
-        10.0  # the head starts as this ridge on the pooled vectors (all w_i = 1); None: at random
-    )
+    head_ridge: float | None = 10.0  # the head starts as this ridge on the pooled vectors; None: at random
     epochs: int = 2
-    batch_size: int = 64
-    learning_rate: float = 2e-4  # the highest: linear up over the share ``warmup`` of the steps, linear down to zero
+    batch_size: int = 128
+    learning_rate: float = (
+        1e-3  # its peak: it rises linearly over the share ``warmup`` of the steps, then falls to zero
+    )
     warmup: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.999
-    eps_root: float = 1e-6  # inside the root, where it bounds the root's derivative; AdamW has its eps outside
+    eps_root: float = 1e-4  # inside the root, whose derivative it bounds; AdamW's usual eps stands outside
     weight_decay: float = 0.01
     clip: float | None = 1.0  # largest norm of a step's gradient
     seed: int = 0  # of the order, and of a random head
 
 
 class State(NamedTuple):
-    """What a step reads and writes: parameters and both of Adam's moments [p]; or their adjoints [k, p]."""
+    """What a step reads and writes: parameters and Adam's two moments [p]; or derivatives by these [k, p]."""
 
     theta: Tensor
     m: Tensor
     v: Tensor
 
 
-def step(recipe: Recipe, state: State, g: Tensor, t: int, rate: float) -> State:
-    """Step t of AdamW, counted from 0, with the gradient g of the weighted loss. Each line has its number below."""
-    c = clip_factor(recipe, g)
-    m = recipe.beta1 * state.m + (1 - recipe.beta1) * c * g  # (1)
-    v = recipe.beta2 * state.v + (1 - recipe.beta2) * (c * g) ** 2  # (2)
-    root = (v / (1 - recipe.beta2 ** (t + 1)) + recipe.eps_root).sqrt()
-    theta = (1 - rate * recipe.weight_decay) * state.theta - rate * m / (1 - recipe.beta1 ** (t + 1)) / root  # (3)
+def clip_factor(recipe: Recipe, g: Tensor) -> float:
+    """What a gradient is multiplied by, so that its norm is at most ``clip``."""
+    return 1.0 if recipe.clip is None else min(1.0, recipe.clip / (float(g.norm()) + 1e-6))
+
+
+def step(recipe: Recipe, before: State, g: Tensor, t: int, rate: float) -> State:
+    """Step t of AdamW, counted from 0 (Loshchilov & Hutter 2019), with the gradient g of the weighted loss."""
+    c, unbias1, unbias2 = clip_factor(recipe, g), 1 - recipe.beta1 ** (t + 1), 1 - recipe.beta2 ** (t + 1)
+    m = recipe.beta1 * before.m + (1 - recipe.beta1) * c * g  # (1)
+    v = recipe.beta2 * before.v + (1 - recipe.beta2) * (c * g) ** 2  # (2)
+    root = (v / unbias2 + recipe.eps_root).sqrt()
+    theta = (1 - rate * recipe.weight_decay) * before.theta - rate / unbias1 * m / root  # (3)
     return State(theta, m, v)
 
 
-def step_back(recipe: Recipe, state: State, g: Tensor, t: int, rate: float, adjoint: State) -> tuple[State, Tensor]:
-    """Take step t back: from derivatives of L by the state after it to those by the state before it and by g.
+def step_back(recipe: Recipe, before: State, g: Tensor, t: int, rate: float, adjoint: State) -> tuple[State, Tensor]:
+    """From the derivatives of L by the state after step t, those by the state before it, and by g: all [k, p].
 
-    The adjoint of x is dL/dx, for k queries at once: [k, p]. The chain rule, from the last equation to the first; what
-    theta does to g is left to :meth:`Training.backwards`.
+    The chain rule, from the last equation to the first. What theta does to g follows in :meth:`Training.backwards`.
     """
-    _, m, v = step(recipe, state, g, t, rate)
     c, unbias1, unbias2 = clip_factor(recipe, g), 1 - recipe.beta1 ** (t + 1), 1 - recipe.beta2 ** (t + 1)
+    _, m, v = step(recipe, before, g, t, rate)
     root = (v / unbias2 + recipe.eps_root).sqrt()
-    # (3): theta' = (1 - rate decay) theta - rate (m' / unbias1) / root(v')
-    by_theta = (1 - rate * recipe.weight_decay) * adjoint.theta
+    by_theta = (1 - rate * recipe.weight_decay) * adjoint.theta  # (3), by theta, m and v
     by_m = adjoint.m - rate / unbias1 * adjoint.theta / root
     by_v = adjoint.v + rate / unbias1 * adjoint.theta * m / (2 * unbias2 * root**3)
-    # (2) and (1): v' = beta2 v + (1 - beta2) (c g)^2,  m' = beta1 m + (1 - beta1) c g
-    by_clipped = (1 - recipe.beta1) * by_m + 2 * (1 - recipe.beta2) * (c * g) * by_v
-    # The clip, c = C / (|g| + 1e-6) where that is below 1: g also changes its own norm.
+    by_clipped = (1 - recipe.beta1) * by_m + 2 * (1 - recipe.beta2) * c * g * by_v  # (1) and (2), by c g
     by_g = c * by_clipped
-    if c < 1:
+    if c < 1:  # the clip, c = clip / (|g| + 1e-6): g also changes its own norm
         norm = g.norm()
         by_g = by_g - (by_clipped @ g)[:, None] * c / (norm + 1e-6) * g / norm
     return State(by_theta, recipe.beta1 * by_m, recipe.beta2 * by_v), by_g
 
 
-def clip_factor(recipe: Recipe, g: Tensor) -> float:
-    """What a gradient is multiplied with, so that its norm is at most ``clip``."""
-    return 1.0 if recipe.clip is None else min(1.0, recipe.clip / (float(g.norm()) + 1e-6))
-
-
 class Training:
-    """One training on a table of ``smiles`` and ``label`` (logD), n rows, as a function of the weights of its molecules.
+    """One training on a table of ``smiles`` and ``label`` (logD), n rows, as a function of its molecules' weights.
 
-    Label scale and order are fixed, whatever the weights. ``model`` starts in place of the recipe's checkpoint, and is
+    Start, label scale and order depend on no weight. A ``model`` takes the place of the recipe's checkpoint, and is
     changed. In train mode, or if it redraws Omega, it is refused with a DataError: no two forwards would be the same.
     """
 
@@ -127,20 +122,17 @@ class Training:
             self._start_head(train, recipe.head_ridge)
         self.shapes = {name: p.shape for name, p in self.model.named_parameters()}
         self.start = parameters_to_vector(self.model.parameters()).detach()
-        n_steps, t = len(self.batches), np.arange(len(self.batches))
-        warm = math.ceil(recipe.warmup * n_steps)
-        self.rates = recipe.learning_rate * np.where(t < warm, t / max(warm, 1), (n_steps - t) / max(n_steps - warm, 1))
-        self.rates = self.rates.tolist()
+        n_steps, warm = len(self.batches), math.ceil(recipe.warmup * len(self.batches))
+        shape = [t / warm if t < warm else (n_steps - t) / (n_steps - warm) for t in range(n_steps)]
+        self.rates = [recipe.learning_rate * height for height in shape]
 
     def _batches(self, train: pd.DataFrame) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        """For each step the rows of its molecules [B], and what the model reads."""
-        ids, labels = model_tokens(self.model, train["smiles"]), torch.tensor(train["label"].to_numpy())
-        sampler = LengthBatches([len(i) for i in ids], self.recipe.batch_size)
-        batches = []
+        """For each step the rows of its molecules [B], and what the model reads of them."""
+        ids, labels = model_tokens(self.model, train["smiles"]), train["label"].to_numpy()
+        sampler, batches = LengthBatches([len(i) for i in ids], self.recipe.batch_size), []
         for _ in range(self.recipe.epochs):
             for rows in torch.tensor(list(sampler)).split(self.recipe.batch_size):
-                batch = pad([{"input_ids": ids[i]} for i in rows])
-                batches.append((rows, {**batch, "labels": labels[rows].to(self.model.dtype)}))
+                batches.append((rows, pad([{"input_ids": ids[i], "labels": labels[i]} for i in rows])))
         return batches
 
     @torch.no_grad()
@@ -233,19 +225,10 @@ def unrolled_scores(
 ) -> Unrolled:
     """Train by a recipe, and differentiate each query's final loss by the weight of each training molecule.
 
-    Parameters
-    ----------
-    recipe, train, model
-        As for :class:`Training`.
-    queries
-        A table, in which each molecule is a query; or a list of tables, of each of which the mean loss is a query.
-    every
-        Keep the state of each ``every``-th step. None keeps all that fit into ``MEMORY`` GB, else each sqrt(T)-th.
-
-    Notes
-    -----
-    A state is 3 p numbers: 10 MB with the mini checkpoint, 1 GB for 96 steps. The way back takes about three times as
-    long as the training, and about twice for each further query; computing states again costs one training more.
+    Each molecule of a table of queries is one; of a list of tables, each table's mean loss. The state of each
+    ``every``-th step is kept: of all if they fit into ``MEMORY`` GB, else of each sqrt(T)-th of T, and the others are
+    computed again, which costs one training more. A state of the mini checkpoint takes 10 MB. The way back takes about
+    three times as long as the training with one query, and about two more with each further one.
     """
     began = time.perf_counter()
     training = Training(recipe, train, model)
