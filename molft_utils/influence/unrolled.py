@@ -45,9 +45,7 @@ class Recipe:
     head_ridge: float | None = 10.0  # the head starts as this ridge on the pooled vectors; None: at random
     epochs: int = 2
     batch_size: int = 128
-    learning_rate: float = (
-        1e-3  # its peak: it rises linearly over the share ``warmup`` of the steps, then falls to zero
-    )
+    learning_rate: float = 1.5e-3  # the peak: it rises over the share ``warmup`` of the steps, then falls to zero
     warmup: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.999
