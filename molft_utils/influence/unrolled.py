@@ -2,9 +2,9 @@
 
 Give each training molecule i a weight w_i = 1 on its loss. A training in which all is fixed (start, order, label scale;
 no dropout) is one long formula from the weights to the final parameters and to a query's loss L, and dL/dw_i is exact:
-no damping, no curvature to invert (metagradients, Engstrom et al. 2025, arXiv:2503.13751; MAGIC, Ilyas & Engstrom 2025,
-arXiv:2504.16430). With n training molecules score(i) = -n dL/dw_i. **Positive means helpful**: having molecule i lowers
-the query's loss, to first order by score / n.
+no damping, no curvature to invert (Engstrom et al. 2025, arXiv:2503.13751; Ilyas & Engstrom 2025, arXiv:2504.16430).
+With n training molecules score(i) = -n dL/dw_i. **Positive means helpful**: having molecule i lowers the query's loss,
+to first order by score / n.
 
 A derivative foretells what happens when molecules are dropped only if the training is smooth: measure that first, with
 :func:`antisymmetry`. It answers for *this* start and *this* order; another order alone may move a loss by more.
@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +33,12 @@ from ..molformer import load_model
 from ..training import LengthBatches, embed, model_tokens, molecule_batches, pad, predict
 from .scoring import molecule_loss
 
-MEMORY = 4.0  # GB that the states of all steps may take
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A training without chance. The defaults make a smooth one: a start near the end, large batches, small steps."""
 
-    checkpoint: str | Path = "mini-descriptors"  # where the encoder starts
+    checkpoint: str = "mini-descriptors"  # where the encoder starts
     head_ridge: float | None = 10.0  # the head starts as this ridge on the pooled vectors; None: at random
     epochs: int = 2
     batch_size: int = 128
@@ -92,8 +89,7 @@ def step_back(recipe: Recipe, before: State, g: Tensor, t: int, rate: float, adj
     by_clipped = (1 - recipe.beta1) * by_m + 2 * (1 - recipe.beta2) * c * g * by_v  # (1) and (2), by c g
     by_g = c * by_clipped
     if c < 1:  # the clip, c = clip / (|g| + 1e-6): g also changes its own norm
-        norm = g.norm()
-        by_g = by_g - (by_clipped @ g)[:, None] * c / (norm + 1e-6) * g / norm
+        by_g = by_g - (by_clipped @ g)[:, None] * c / (g.norm() + 1e-6) * g / g.norm()
     return State(by_theta, recipe.beta1 * by_m, recipe.beta2 * by_v), by_g
 
 
@@ -105,15 +101,13 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, train: pd.DataFrame, model: PreTrainedModel | None = None):
-        if not len(train):
-            raise DataError("the training table has no rows")
         self.recipe, self.n = recipe, len(train)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.model = load_model(recipe.checkpoint) if model is None else model
-            config = self.model.config
-            config.canonical_smiles = True
-            config.label_mean, config.label_std = float(train["label"].mean()), float(train["label"].std(ddof=0)) or 1.0
+            self.model.config.canonical_smiles = True
+            self.model.config.label_mean = float(train["label"].mean())
+            self.model.config.label_std = float(train["label"].std(ddof=0)) or 1.0
             self.batches = self._batches(train)
         self.molecule_loss = molecule_loss(self.model)
         if recipe.head_ridge is not None:
@@ -121,8 +115,8 @@ class Training:
         self.shapes = {name: p.shape for name, p in self.model.named_parameters()}
         self.start = parameters_to_vector(self.model.parameters()).detach()
         n_steps, warm = len(self.batches), math.ceil(recipe.warmup * len(self.batches))
-        shape = [t / warm if t < warm else (n_steps - t) / (n_steps - warm) for t in range(n_steps)]
-        self.rates = [recipe.learning_rate * height for height in shape]
+        shares = (t / warm if t < warm else (n_steps - t) / (n_steps - warm) for t in range(n_steps))
+        self.rates = [share * recipe.learning_rate for share in shares]
 
     def _batches(self, train: pd.DataFrame) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """For each step the rows of its molecules [B], and what the model reads of them."""
@@ -135,11 +129,10 @@ class Training:
 
     @torch.no_grad()
     def _start_head(self, train: pd.DataFrame, alpha: float) -> None:
-        config, head = self.model.config, self.model.classifier.out_proj
-        y = (train["label"].to_numpy() - config.label_mean) / config.label_std
-        ridge = Ridge(alpha).fit(embed(self.model, train["smiles"]), y)
-        head.weight.copy_(torch.tensor(ridge.coef_)[None])
-        head.bias.copy_(torch.tensor([ridge.intercept_]))
+        standardised = (train["label"].to_numpy() - self.model.config.label_mean) / self.model.config.label_std
+        ridge = Ridge(alpha).fit(embed(self.model, train["smiles"]), standardised)
+        self.model.get_parameter("classifier.out_proj.weight").copy_(torch.tensor(ridge.coef_)[None])
+        self.model.get_parameter("classifier.out_proj.bias").fill_(ridge.intercept_)
 
     def losses(self, theta: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Squared error of each molecule of a batch [B], in squared standard deviations of the training labels."""
@@ -176,14 +169,14 @@ class Training:
         """
         ones, by_weights = torch.ones(self.n).to(adjoint), torch.zeros(len(adjoint), self.n).to(adjoint)
         after = State(adjoint, torch.zeros_like(adjoint), torch.zeros_like(adjoint))
-        n_steps = len(self.batches)
-        for first in tqdm(range(0, n_steps, every)[::-1], "backwards", leave=False):
-            between = list(islice(self.states(kept[first // every], first, ones), min(every, n_steps - first)))
-            for t in range(first, first + len(between))[::-1]:
+        for first in tqdm(range(0, len(self.batches), every)[::-1], "backwards", leave=False):
+            steps = range(first, min(first + every, len(self.batches)))
+            between = list(islice(self.states(kept[first // every], first, ones), len(steps)))
+            for t, state in list(zip(steps, between, strict=True))[::-1]:
                 rows, batch = self.batches[t]
-                theta, w = between[t - first].theta.clone().requires_grad_(), ones[rows].requires_grad_()
+                theta, w = state.theta.clone().requires_grad_(), ones[rows].requires_grad_()
                 g = self.gradient(theta, w, batch, graph=True)
-                after, by_g = step_back(self.recipe, between[t - first], g.detach(), t, self.rates[t], after)
+                after, by_g = step_back(self.recipe, state, g.detach(), t, self.rates[t], after)
                 # g depends on theta and on w. A reverse pass per query through it gives the products with by_g of
                 # dg/dtheta, which is the Hessian of the step's loss, and of dg/dw, each molecule's own gradient / B.
                 for j, vector in enumerate(by_g):
@@ -224,18 +217,18 @@ def unrolled_scores(
     """Train by a recipe, and differentiate each query's final loss by the weight of each training molecule.
 
     Each molecule of a table of queries is one; of a list of tables, each table's mean loss. The state of each
-    ``every``-th step is kept: of all if they fit into ``MEMORY`` GB, else of each sqrt(T)-th of T, and the others are
+    ``every``-th step is kept: of all if they fit into 4 GB, else of each sqrt(T)-th of T, and the others are
     computed again, which costs one training more. A state of the mini checkpoint takes 10 MB. The way back takes about
     three times as long as the training with one query, and about two more with each further one.
     """
     began = time.perf_counter()
-    training = Training(recipe, train, model)
     tables = [queries.iloc[[i]] for i in range(len(queries))] if isinstance(queries, pd.DataFrame) else list(queries)
-    if not tables:
-        raise DataError("there are no queries; give at least one molecule")
-    n_steps, gigabytes = len(training.batches), 3 * training.start.nbytes * len(training.batches) / 1e9
-    every = every or (1 if gigabytes < MEMORY else math.isqrt(n_steps))
-    kept = training.run(torch.ones(len(train)).to(training.start), every)
+    if not (len(train) and tables):
+        raise DataError(f"{len(train)} training molecules, {len(tables)} queries: give at least one of each")
+    training = Training(recipe, train, model)
+    n_steps = len(training.batches)
+    every = every or (1 if 3 * training.start.nbytes * n_steps < 4e9 else math.isqrt(n_steps))
+    kept = training.run(torch.ones(len(train)), every)
     training_seconds, theta = time.perf_counter() - began, kept[-1].theta
     adjoint = torch.stack([training.mean_loss_gradient(theta, table) for table in tables])
     derivatives = training.backwards(kept, every, adjoint).double().numpy()
@@ -247,15 +240,11 @@ def antisymmetry(recipe: Recipe, train: pd.DataFrame, queries: pd.DataFrame, sha
     """How smooth a training is: 1 where predictions change linearly with the weights, near 0 where by chance.
 
     Three trainings: as it is, with a random share of the molecules dropped, and with the same counted twice. Returned
-    is the correlation over the queries between the first change of the predictions and minus the second. Below about
-    0.9 no derivative foretells what dropping a few per cent of the molecules does.
+    is the correlation over the queries between the first change of the predictions and minus the second.
     """
     training = Training(recipe, train)
-    chosen = np.random.default_rng(0).permutation(len(train))[: round(share * len(train))]
-    outputs = []
-    for weight in (1.0, 0.0, 2.0):
-        weights = torch.ones(len(train))
-        weights[chosen] = weight
-        outputs.append(training.predict(training.run(weights, len(training.batches))[-1].theta, queries))
-    as_it_is, dropped, doubled = outputs
+    chosen = torch.tensor(np.random.default_rng(0).permutation(len(train))[: round(share * len(train))])
+    weights = (torch.ones(len(train)).index_fill(0, chosen, weight) for weight in (1.0, 0.0, 2.0))
+    ends = (training.run(w, every=len(training.batches))[-1].theta for w in weights)
+    as_it_is, dropped, doubled = (training.predict(theta, queries) for theta in ends)
     return float(np.corrcoef(dropped - as_it_is, as_it_is - doubled)[0, 1])

@@ -128,7 +128,7 @@ def test_what_is_not_the_same_function_twice_is_refused(tiny, tables):
 def test_unusable_input_is_refused(tiny, tables):
     train, queries = tables
     for wrong in ((train[:0], queries), (train, queries[:0]), (train, [])):
-        with pytest.raises(DataError, match=r"no rows|no queries"):
+        with pytest.raises(DataError, match="at least one of each"):
             unrolled_scores(SHORT, *wrong, model=tiny)
     with pytest.raises(DivergenceError, match="learning rate"):
         unrolled_scores(dataclasses.replace(SHORT, learning_rate=1e200), train, queries, model=tiny)
