@@ -10,7 +10,7 @@ class DataError(MolftError, ValueError):
 
 
 class SettingsError(MolftError, ValueError):
-    """An unknown profile or setting, or a value outside its range."""
+    """An unknown profile or setting, or a value of the wrong type or out of range."""
 
 
 class CheckpointError(MolftError, OSError):
@@ -21,17 +21,9 @@ class StaleRunError(CheckpointError):
     """A training folder that holds a run with other settings, data or initial weights."""
 
 
-class StorageError(MolftError, OSError):
-    """A place where nothing can be written: the disk is full, the folder read-only, or a file stands in its way."""
-
-
-class BatchTooLargeError(MolftError, MemoryError):
-    """A batch that does not fit into memory."""
-
-
 class DivergenceError(MolftError, ArithmeticError):
-    """A numerical procedure that left the finite numbers."""
+    """A numerical procedure that left the finite numbers, or found no solution."""
 
 
 class DataWarning(UserWarning):
-    """Something odd about a table that can be used as it stands: equal molecules, or molecules that will be cut."""
+    """Something odd about molecules that can be used as they stand: equal ones, or some that will be cut."""

@@ -11,93 +11,105 @@ ia3      a factor for each key, value and inner feed-forward activation, 1 at fi
 ======== ================================================================================ =========================
 """
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+import torch
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from .errors import MolftError, SettingsError
+from .errors import CheckpointError, MolftError, SettingsError
 from .molformer import FeatureMap, MolformerConfig
-from .profiles import EVERY_METHOD, Settings
-
-#: peft matches these patterns against a module's whole name: "output.dense" alone would match in the attention as well.
-LORA_TARGETS = r".*\.attention\.self\.(query|value)"
-FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
-LORA_ALL_TARGETS = (
-    r".*\.layer\.\d+\.(attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense)"
-)
-IA3_TARGETS = rf"(.*\.attention\.self\.(key|value))|({FEED_FORWARD})"
+from .settings import EVERY_METHOD, Settings
 
 HEAD = "classifier"
-OMEGA = "omega.safetensors"
+
+#: Files of a saved adapter, besides the configuration and peft's own.
+BITFIT, OMEGA, BASE = "bitfit.safetensors", "omega.safetensors", "base.json"
+
+#: What peft's save_pretrained writes lacks Omega and the labels' mean and standard deviation, and its from_pretrained
+#: would give another model without a word. This type of task makes it refuse, with a message that says what to do.
+NOT_ALONE = f"none; write an adapter with {__name__}.save_adapter, and read it with load_adapter"
 
 
 def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> PreTrainedModel | PeftModel:
-    """Choose which parameters of a regression model train. The model is changed in place; LoRA and (IA)^3 wrap it.
-
-    LoRA and (IA)^3 also keep Omega constant in training: an adapter fits the Omega that it was trained with.
-
-    Parameters
-    ----------
-    model
-        A plain regression model.
-    method : {"full", "bitfit", "lora", "ia3", "lora-all"}
-    settings
-        The group lora is read.
+    """Choose which parameters of a plain regression model train. It is changed in place; LoRA and (IA)^3 wrap it.
 
     Raises
     ------
     SettingsError
-        For an unknown method.
+        For a method that is not in the table above.
     MolftError
         If the installed torchao is too old for peft (as on Colab); the message names the remedy.
     """
-    if method not in EVERY_METHOD:
-        raise SettingsError(f"unknown method {method!r}; choose one of {', '.join(EVERY_METHOD)}")
     if method == "full":
-        return model
+        return cast(PreTrainedModel, model.requires_grad_(True))
     if method == "bitfit":
-        for name, p in model.named_parameters():
-            p.requires_grad_(name.endswith(".bias") or name.startswith(HEAD))
-        return model
-    hold_omega(model)
-    try:
-        with _quiet_peft():
-            return cast(PeftModel, get_peft_model(model, _config(model, method, settings)))
-    except ImportError as error:
-        raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
-
-
-def _config(model: PreTrainedModel, method: str, settings: Settings) -> LoraConfig | IA3Config:
+        return _bitfit(model)
     # The layers of the head one by one: peft's (IA)^3 cannot unload a saved module without a weight of its own.
-    layers = model.get_submodule(HEAD).named_children()
-    head = [f"{HEAD}.{name}" for name, layer in layers if isinstance(layer, nn.Linear)]
+    head = [f"{HEAD}.{name}" for name, m in model.get_submodule(HEAD).named_children() if isinstance(m, nn.Linear)]
+    if method == "lora":
+        return _wrapped(model, _lora(settings, ["attention.self.query", "attention.self.value"], head))
+    if method == "lora-all":
+        return _wrapped(model, _lora(settings, "all-linear", head))
     if method == "ia3":
-        return IA3Config(target_modules=IA3_TARGETS, feedforward_modules=FEED_FORWARD, modules_to_save=head)
+        return _wrapped(model, _ia3(head))
+    raise SettingsError(f"unknown method {method!r}; choose one of {', '.join(EVERY_METHOD)}")
+
+
+def _bitfit(model: PreTrainedModel) -> PreTrainedModel:
+    """Only biases and the head train. peft has no class for it."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.endswith(".bias") or name.startswith(HEAD))
+    return model
+
+
+def _lora(settings: Settings, layers: list[str] | str, head: list[str]) -> LoraConfig:
+    """W x becomes W x + (alpha / r) B A x; only A [r, in] and B [out, r] train."""
     return LoraConfig(
-        r=settings.lora.rank,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=LORA_TARGETS if method == "lora" else LORA_ALL_TARGETS,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=layers,
+        exclude_modules=rf"{HEAD}\..*",  # for "all-linear": the head trains itself
         modules_to_save=head,
     )
 
 
-def hold_omega(model: nn.Module) -> None:
-    """Draw no new Omega in training."""
+def _ia3(head: list[str]) -> IA3Config:
+    """Key and value x become l * x; the second feed-forward layer reads l * x. Only the vectors l train."""
+    # A pattern of the whole name: "output.dense" alone would be found in the attention as well.
+    feed_forward = r".*\.layer\.\d+\.output\.dense"
+    targets = rf"(.*\.attention\.self\.(key|value))|({feed_forward})"
+    return IA3Config(target_modules=targets, feedforward_modules=feed_forward, modules_to_save=head)
+
+
+def _wrapped(model: PreTrainedModel, config: LoraConfig | IA3Config) -> PeftModel:
+    hold_omega(model)
+    try:
+        with _quiet_peft():
+            wrapped = cast(PeftModel, get_peft_model(model, config))
+    except ImportError as error:
+        raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
+    config.task_type = NOT_ALONE
+    return wrapped
+
+
+def hold_omega(model: nn.Module, hold: bool = True) -> None:
+    """Draw no new Omega in training: an adapter fits the Omega that it was trained with."""
     for module in _feature_maps(model):
-        module.redraw[True] = False
+        module.redraw_in_training = not hold
 
 
 def trainable(model: nn.Module) -> tuple[int, int]:
     """The numbers of parameters that train, and of all; a head that peft keeps twice counts once."""
-    # peft keeps the untrained head beside the copy that trains.
+    # peft keeps the untrained head next to the copy that trains.
     counted = [p for name, p in model.named_parameters() if ".original_module." not in name]
     return sum(p.numel() for p in counted if p.requires_grad), sum(p.numel() for p in counted)
 
@@ -115,39 +127,72 @@ def expected_parameters(config: MolformerConfig, method: str, settings: Settings
     encoder = {
         "full": config.vocab_size * d + n * layer + 2 * d,
         "bitfit": n * (7 * d + inner) + d,
-        "lora": n * 2 * settings.lora.rank * 2 * d,
-        "lora-all": n * settings.lora.rank * (4 * 2 * d + 2 * (d + inner)),
+        "lora": n * 2 * settings.lora_rank * 2 * d,
+        "lora-all": n * settings.lora_rank * (4 * 2 * d + 2 * (d + inner)),
         "ia3": n * (2 * d + inner),
     }
     return encoder[method] + d + 1
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """A plain model with the same predictions: the updates of LoRA and (IA)^3 are merged into the weights."""
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    """A plain model with the same predictions, all of whose parameters train: LoRA and (IA)^3 go into the weights."""
+    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    hold_omega(plain, not plain.config.redraw_in_training)
+    return plain.requires_grad_(True)
 
 
-def save_adapter(model: PeftModel, folder: str | Path) -> None:
-    """Write the adapter, the head, and the Omega that they were trained with, which peft itself does not save."""
+def save_adapter(model: PreTrainedModel | PeftModel, folder: str | Path) -> None:
+    """Write what LoRA, (IA)^3 or BitFit trained, the head, and what they need: Omega and the configuration."""
     folder = Path(folder)
-    model.save_pretrained(str(folder))
-    omega = {str(i): m.weight.contiguous() for i, m in enumerate(_feature_maps(model))}
-    save_file(omega, folder / OMEGA)
-    cast(PreTrainedModel, model.get_base_model()).config.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder))
+    else:
+        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        if len(trained) == len(list(model.parameters())):
+            raise CheckpointError("all parameters of this model train; write it with its save_pretrained")
+        save_file(trained, folder / BITFIT)
+    save_file({str(i): m.weight.contiguous() for i, m in enumerate(_feature_maps(model))}, folder / OMEGA)
+    (folder / BASE).write_text(json.dumps(_mean_embedding(model).tolist()), encoding="utf-8")
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    cast(PreTrainedModel, plain).config.save_pretrained(folder)
 
 
-def load_adapter(base: PreTrainedModel, folder: str | Path) -> PeftModel:
-    """Put a saved adapter with its head and its Omega on the checkpoint ``base`` that it was trained from."""
+def load_adapter(base: PreTrainedModel, folder: str | Path) -> PreTrainedModel | PeftModel:
+    """Put what :func:`save_adapter` wrote on the checkpoint ``base`` from which it was trained; changed in place.
+
+    Raises
+    ------
+    CheckpointError
+        If :func:`save_adapter` did not write the folder, or it was trained from another checkpoint or head.
+    """
     folder = Path(folder)
-    saved = MolformerConfig.from_pretrained(folder)
-    for name in ("label_mean", "label_std", "canonical_smiles", "max_tokens", "n_random"):
+    if not (folder / BASE).exists():
+        raise CheckpointError(f"{folder} holds no {BASE}: save_adapter writes it, peft's save_pretrained leaves it out")
+    saved, embedding = MolformerConfig.from_pretrained(folder), torch.tensor(json.loads((folder / BASE).read_text()))
+    sizes = [(c.classifier_head, c.hidden_size, c.num_hidden_layers) for c in (saved, base.config)]
+    if sizes[0] != sizes[1] or not torch.allclose(_mean_embedding(base), embedding, atol=1e-6):
+        raise CheckpointError(f"{folder} was trained from another checkpoint or head than this one; load it on its own")
+    for name in ("label_mean", "label_std", "canonical_smiles", "max_tokens"):
         setattr(base.config, name, getattr(saved, name))
     omega = load_file(folder / OMEGA)
     for i, module in enumerate(_feature_maps(base)):
         module.weight = omega[str(i)].to(module.weight)
+    if (folder / BITFIT).exists():
+        _bitfit(base).load_state_dict(load_file(folder / BITFIT), strict=False)
+        return base.eval()
     hold_omega(base)
+    values = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = PeftConfig.from_peft_type(**{**values, "task_type": None})
     with _quiet_peft():
-        return PeftModel.from_pretrained(base, folder).eval()
+        model = PeftModel.from_pretrained(base, folder, config=config)
+    config.task_type = NOT_ALONE
+    return model.eval()
+
+
+def _mean_embedding(model: nn.Module) -> torch.Tensor:
+    """The mean token embedding [D], which tells checkpoints apart: no adapter trains it."""
+    return next(m for m in model.modules() if isinstance(m, nn.Embedding)).weight.detach().mean(dim=0).float().cpu()
 
 
 @contextmanager

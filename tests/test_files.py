@@ -1,7 +1,6 @@
 """Where files lie, and that a file is written whole or not at all."""
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
@@ -14,27 +13,23 @@ from molft_utils.files import data_file, figures_folder, file_hash, stages_folde
     ("folder", "variable", "name"),
     [(stages_folder, "MOLFT_STAGES", "stages"), (figures_folder, "MOLFT_FIGURES", "figures")],
 )
-def test_folders_follow_the_environment_at_every_call(folder, variable, name, monkeypatch):
-    monkeypatch.delenv(variable, raising=False)
+def test_folders_follow_the_environment_at_every_call(folder, variable, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, expected in (
+        ("elsewhere", tmp_path / "elsewhere"),
+        ("~/elsewhere", tmp_path / "elsewhere"),
+        ("", files.ROOT / "runs" / name),
+    ):
+        monkeypatch.setenv(variable, value)
+        assert folder() == expected
+    monkeypatch.delenv(variable)
     assert folder() == files.ROOT / "runs" / name
-    monkeypatch.setenv(variable, "elsewhere")
-    assert folder() == Path("elsewhere")
-    monkeypatch.setenv(variable, "")
-    assert folder() == files.ROOT / "runs" / name
 
 
-def test_a_checkout_is_told_by_its_own_files(tmp_path):
-    assert files.IN_CHECKOUT and data_file("lipophilicity.csv") == files.ROOT / "data" / "lipophilicity.csv"
-    (tmp_path / "data").mkdir()
-    assert not files._is_checkout(tmp_path), "site-packages may hold somebody else's data folder"
-
-
-@pytest.mark.parametrize(("in_checkout", "remedy"), [(True, "git checkout data/x.csv"), (False, "install the wheel")])
-def test_a_missing_data_file_is_named_with_its_remedy(in_checkout, remedy, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", tmp_path)
-    monkeypatch.setattr(files, "DATA_FOLDER", tmp_path / "data")
-    monkeypatch.setattr(files, "IN_CHECKOUT", in_checkout)
-    with pytest.raises(DataError, match=rf"x\.csv does not exist; .*{remedy}"):
+def test_a_missing_data_file_is_named_with_its_remedy():
+    assert data_file("lipophilicity.csv") == files.ROOT / "data" / "lipophilicity.csv"
+    with pytest.raises(DataError, match=r"x\.csv does not exist; .*git checkout data/x\.csv"):
         data_file("x.csv")
 
 

@@ -1,8 +1,6 @@
 """Molecules, tables of them, splits, and what fingerprints make of them."""
 
-from .descriptors import COMPUTED_LOGP, DESCRIPTORS, describe, descriptor_ridge, descriptor_svr
 from .fingerprints import baseline_predictions, ecfp4_counts, nearest_similarity, random_forest, similarities, svr
-from .loaders import load_lipophilicity, load_logp, load_secondary, load_table
-from .molecules import canonicalise, flat_key, parse_or_raise, randomised
+from .molecules import canonicalise, flat_key, parse_or_raise, randomised, readable, token_ids
 from .splits import Split, overlap, split, table_hash
-from .tables import LengthStudy, check_table, length_study, readable
+from .tables import LengthStudy, check_table, length_study, load_lipophilicity, load_logp, load_secondary, load_table

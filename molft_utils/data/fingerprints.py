@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rdkit import Chem, DataStructs
+from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVR
 
+from .molecules import parse_or_raise
 from .splits import Split
 
 N_BITS = 2048
@@ -22,7 +23,7 @@ def _generator() -> rdFingerprintGenerator.FingerprintGenerator64:
 def ecfp4_counts(smiles: Sequence[str]) -> np.ndarray:
     """ECFP4 counts (Morgan fingerprint, radius 2; Rogers & Hahn 2010): float32 array [n, 2048]."""
     generator = _generator()
-    return np.stack([generator.GetCountFingerprintAsNumPy(Chem.MolFromSmiles(s)) for s in smiles]).astype(np.float32)
+    return np.stack([generator.GetCountFingerprintAsNumPy(parse_or_raise(s)) for s in smiles]).astype(np.float32)
 
 
 def nearest_similarity(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
@@ -33,8 +34,8 @@ def nearest_similarity(smiles: Sequence[str], among: Sequence[str]) -> np.ndarra
 def similarities(smiles: Sequence[str], among: Sequence[str]) -> np.ndarray:
     """Tanimoto similarity (ECFP4 bits) of each molecule to each one of ``among``: array [n, m] in [0, 1]."""
     generator = _generator()
-    known = [generator.GetFingerprint(Chem.MolFromSmiles(s)) for s in among]
-    queries = (generator.GetFingerprint(Chem.MolFromSmiles(s)) for s in smiles)
+    known = [generator.GetFingerprint(parse_or_raise(s)) for s in among]
+    queries = (generator.GetFingerprint(parse_or_raise(s)) for s in smiles)
     return np.array([DataStructs.BulkTanimotoSimilarity(query, known) for query in queries])
 
 
@@ -49,16 +50,13 @@ def random_forest(seed: int = 0, n_trees: int = 100):
 
 
 def baseline_predictions(parts: Split, seed: int = 0) -> dict[str, np.ndarray]:
-    """Test predictions [n], in logD, of the four models that every results table shows.
+    """Test predictions [n], in the labels' unit, of the four models that every results table shows.
 
     All are trained on the training split alone; the settings were chosen on the validation split.
     """
     train, test = parts.train, parts.test
     features, queries = ecfp4_counts(train["smiles"]), ecfp4_counts(test["smiles"])
-    fitted = {
-        "random forest on ECFP4": random_forest(seed),
-        "SVR on ECFP4": svr(),
-    }
+    fitted = {"random forest on ECFP4": random_forest(seed), "SVR on ECFP4": svr()}
     return {
         "predict zero": np.zeros(len(test)),
         "predict the mean": np.full(len(test), train["label"].mean()),

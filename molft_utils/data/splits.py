@@ -16,7 +16,8 @@ TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Three tables without a common molecule; each keeps the row numbers (index) of the table it was cut from."""
+    """Three tables without a common molecule; each keeps the row numbers (index) of the table it was cut from, and
+    ``attrs["target"]``."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -36,11 +37,6 @@ def split(table: pd.DataFrame, method: str = "random", seed: int = 42) -> Split:
         molecule without a ring is its own scaffold.
     seed
         Fixes the order in which molecules or scaffolds are dealt out.
-
-    Raises
-    ------
-    DataError
-        If the method is unknown, or a part would be empty.
     """
     if method not in ("random", "scaffold"):
         raise DataError(f"unknown split method {method!r}; choose 'random' or 'scaffold'")
@@ -52,7 +48,7 @@ def split(table: pd.DataFrame, method: str = "random", seed: int = 42) -> Split:
     if not (len(train) and len(validation) and len(test)):
         raise DataError("too few groups of molecules for three splits; give more molecules, or split at random")
     for part in (train, validation, test):
-        part.attrs = {}  # the warnings speak of the whole table's lines
+        part.attrs.pop("warnings", None)  # they speak of the whole table's lines
     return Split(train, validation, test)
 
 

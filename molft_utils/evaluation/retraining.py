@@ -1,20 +1,28 @@
-"""The bank of retrained models: which molecules each was trained on, and what it predicts."""
+"""Scores of training molecules, graded by real retraining: the bank, the LDS, gains of groups, the leaderboard.
+
+The linear datamodelling score (Park et al. 2023, arXiv:2303.14186, section 2) retrains a model on many random halves of
+its training data. A query molecule's loss after such a retraining is predicted by the sum of the scores of the
+molecules that were in the half; the LDS is the rank correlation of the two over the halves, averaged over queries.
+"""
 
 import dataclasses
-import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
+import pandas as pd
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError, safe_open
+from scipy.stats import rankdata
 
 from ..errors import DataError
-from ..files import DATA_FOLDER, data_file, file_hash, write_atomically
+from ..files import DATA_FOLDER, data_file, file_hash
+from .metrics import N_BOOTSTRAP, percentile_interval
+from .results import load_results
 
-#: The banks that the repository carries; `make bank` makes them.
+#: The banks of the repository, made by ``data/scripts/bank.py``.
 BANK, GROUPS = "retraining/halves.safetensors", "retraining/groups.safetensors"
 
 
@@ -25,7 +33,7 @@ class Bank:
     Attributes
     ----------
     members : bool [n_subsets, n_train]
-        Which molecules each subset holds: of the training split, followed by the secondary set, where rows 2k and
+        Which molecules each subset includes: of the training split, followed by the secondary set, where rows 2k and
         2k + 1 are complementary; or, in the bank of groups, which others are added to all of these.
     predictions : float [n_subsets, n_seeds, n_queries]
         logD of the query molecules, by the models retrained on each subset with several seeds.
@@ -47,8 +55,30 @@ class Bank:
         return rows, Bank(self.members, self.predictions[:, :, rows], self.labels[rows])
 
 
+@dataclasses.dataclass(frozen=True)
+class LDS:
+    """A linear datamodelling score: 1 ranks all retrainings rightly, 0 is chance.
+
+    ``value`` is the mean of ``per_query`` [n_queries], and ``interval`` its 95 % bootstrap interval over queries and
+    complementary pairs of subsets. ``ceiling`` is the same correlation between retraining and itself (:func:`ceiling`).
+    """
+
+    value: float
+    interval: tuple[float, float]
+    ceiling: float
+    per_query: np.ndarray
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
+
+
 def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None = None) -> Bank:
     """The bank of models retrained on random halves, with the predictions for one split.
+
+    The file has the tensors ``members``, ``<queries>_predictions`` (nan where a model is not trained yet) and
+    ``<queries>_labels``; its header has, as JSON, ``data`` (the :func:`data_hashes` when it was made) and ``parts``
+    (first column and number of columns of each table that the members come from).
 
     Parameters
     ----------
@@ -57,91 +87,170 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     path
         Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
     limit
-        Only the first molecules of the training split, of the secondary set and of the queries, as the setting of that
-        name has it (for tests).
+        Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
 
     Raises
     ------
     DataError
-        If the bank was made from other data than the repository now holds, is damaged, or has no finished seed.
+        If the file is no bank, or was made from other data than the repository now has.
     """
     if queries not in ("test", "validation"):
         raise DataError(f"queries is {queries!r}; choose 'test' or 'validation'")
     place = Path(path) if Path(path).is_absolute() else data_file(str(path))
     try:
-        metadata, tensors = read_bank(place)
-        _require_same_data(metadata["data"])
-        members, predictions, labels = (
-            tensors[name] for name in ("members", f"{queries}_predictions", f"{queries}_labels")
+        with safe_open(place, framework="numpy") as file:
+            data, parts = (json.loads(file.metadata()[name]) for name in ("data", "parts"))
+            members = file.get_tensor("members").astype(bool)
+            predictions, labels = (file.get_tensor(f"{queries}_{what}") for what in ("predictions", "labels"))
+        n_seeds, n_train = predictions.shape[1], sum(n for _, n in parts)
+        if members.shape[1] != n_train or predictions.shape != (len(members), n_seeds, len(labels)):
+            raise ValueError(f"members {members.shape} and predictions {predictions.shape} do not fit")
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        raise DataError(f"{place} is no bank of retrained models ({error}); `git checkout data` restores it") from error
+    if changed := [name for name, content in data_hashes().items() if data.get(name) != content]:
+        raise DataError(
+            f"data/{changed[0]} is not the file that {place.name} was made from; restore it by `git checkout data`, or "
+            "make another bank by `python data/scripts/bank.py`"
         )
-        _require_shapes(members, predictions, labels, metadata["parts"])
-    except (KeyError, TypeError, AttributeError, _Damaged) as error:
-        raise _damaged_bank(place, error) from error
     finished = np.isfinite(predictions).all(axis=(0, 2))
-    if not finished.any():
-        raise DataError("no seed of the bank is finished; `make bank` goes on with it")
-    columns = np.concatenate([np.arange(n)[:limit] + start for start, n in metadata["parts"]])
-    predictions, labels = predictions[:, finished, :limit].astype(float), labels[:limit].astype(float)
-    return Bank(members.astype(bool)[:, columns], predictions, labels)
-
-
-def write_bank(path: Path, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a bank: its tensors, what there is to say about them (as JSON), and a checksum of the tensors."""
-    metadata = {name: json.dumps(value) for name, value in {**about, "sha256": _checksum(tensors)}.items()}
-    write_atomically(path, save(dict(tensors), metadata))
-
-
-def read_bank(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """A bank's metadata and tensors.
-
-    Raises
-    ------
-    DataError
-        If the file is no bank, or not as it was written.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = {name: json.loads(value) for name, value in file.metadata().items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-        if metadata["sha256"] != _checksum(tensors):
-            raise _Damaged("its content is not as it was written")
-    except Exception as error:  # safetensors has an exception of its own
-        raise _damaged_bank(path, error) from error
-    return metadata, tensors
-
-
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    parts = (f"{name} {tensors[name].shape}".encode() + tensors[name].tobytes() for name in sorted(tensors))
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-class _Damaged(Exception):
-    """Something about a bank that no bank has."""
-
-
-def _damaged_bank(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} is damaged, or no bank ({type(error).__name__}: {error}); `git checkout` brings the repository's own "
-        "back, or delete it, and `make bank` makes another"
-    )
-
-
-def _require_shapes(members: np.ndarray, predictions: np.ndarray, labels: np.ndarray, parts: list) -> None:
-    if members.ndim != 2:
-        raise _Damaged(f"members of shape {members.shape}")
-    n_subsets, n_train = members.shape
-    if predictions.ndim != 3 or (len(predictions), predictions.shape[2]) != (n_subsets, len(labels)):
-        raise _Damaged(f"predictions of shape {predictions.shape} for {n_subsets} subsets and {len(labels)} queries")
-    if sum(n for _, n in parts) != n_train:
-        raise _Damaged(f"{n_train} training molecules in parts of {[n for _, n in parts]}")
+    columns = np.concatenate([np.arange(n)[:limit] + start for start, n in parts])
+    return Bank(members[:, columns], predictions[:, finished, :limit].astype(float), labels[:limit].astype(float))
 
 
 def data_hashes() -> dict[str, str]:
-    """The data that a bank depends on."""
+    """Sha256 of each table that a bank is made from."""
     return {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
 
 
-def _require_same_data(made_with: dict[str, str]) -> None:
-    for name, content in data_hashes().items():
-        if made_with.get(name) != content:
-            raise DataError(f"data/{name} is not the file that the bank was made from; `make bank` makes another bank")
+def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
+    """Grade scores by the retrained models of a bank; a DataError names what does not fit the bank.
+
+    ``scores`` [n_queries, n_train] are positive where having that training molecule lowers that query's loss, in the
+    bank's order.
+    """
+    per_query, resampled = _graded(scores, bank, seed)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
+
+
+def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tuple[float, tuple[float, float]]:
+    """LDS of scores a minus that of scores b, and its 95 % interval over the same resamples of queries and subsets.
+
+    Paired: most of what makes one LDS uncertain, which subsets were drawn, is common to both.
+    """
+    (per_query_a, resampled_a), (per_query_b, resampled_b) = (_graded(scores, bank, seed) for scores in (a, b))
+    return float((per_query_a - per_query_b).mean()), percentile_interval(resampled_a - resampled_b)
+
+
+def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each query [n_queries], and the mean over queries for each resample [N_BOOTSTRAP]."""
+    values = _checked_scores(scores, bank)
+    # A molecule with a positive score lowers the loss where it is in the subset.
+    predicted = -values @ bank.members.T.astype(float)  # [n_queries, n_subsets]
+    real = bank.losses().mean(axis=1).T
+    ranks = _centred_ranks(predicted), _centred_ranks(real)
+    n_queries, n_subsets = predicted.shape
+    # Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets, and queries.
+    rng = np.random.default_rng(seed)
+    n_pairs = math.ceil(n_subsets / 2)
+    pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
+    queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
+    weights = np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float)
+    resampled = (_weighted_correlation(*ranks, weights) * queries).sum(axis=1) / n_queries
+    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+
+
+def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
+    """Scores as floats [n_queries, n_train]; DataError if they are anything else."""
+    expected = (len(bank.labels), bank.members.shape[1])
+    needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
+    try:
+        values = np.asarray(scores, dtype=float)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a torch tensor that requires a gradient
+        raise DataError(f"the scores are no array of numbers ({error}); {needed}") from error
+    if values.shape != expected:
+        remedy = "; transpose them" if values.shape == expected[::-1] else ""
+        raise DataError(f"scores have shape {values.shape}; {needed}{remedy}")
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(f"the score of training molecule {column} for query {row} is not finite")
+    return values
+
+
+def ceiling(losses: np.ndarray) -> float:
+    """Rank correlation of half of the seeds with the others, for losses [n_subsets, n_seeds, n_queries].
+
+    Averaged over queries and over the ways to halve the seeds (of an odd number, one half has one more); nan for one.
+    """
+    n_seeds = losses.shape[1]
+    if n_seeds < 2:
+        return float("nan")
+    found = []
+    for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
+        others = [s for s in range(n_seeds) if s not in chosen]
+        one, other = (_centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
+        found.append(_weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
+    return float(np.mean(found))
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks within each row, with mean zero; equal values share theirs."""
+    return rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+
+
+def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Correlation of the rows of x and y [n, m] under each row of weights [k, m]: [k, n], 0 where a row is constant."""
+    total = weights.sum(axis=1, keepdims=True)
+    mean_x, mean_y, mean_xy, mean_xx, mean_yy = (weights @ v.T / total for v in (x, y, x * y, x * x, y * y))
+    spread = np.sqrt(np.maximum(mean_xx - mean_x**2, 0) * np.maximum(mean_yy - mean_y**2, 0))
+    return np.divide(mean_xy - mean_x * mean_y, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+
+
+def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
+    """What each added group of ``load_bank(queries, GROUPS)`` did to the mean loss of the queries.
+
+    Returns
+    -------
+    members : bool [n_groups, n_pool]
+    gains : float [n_groups]
+        By how much the loss fell, in logD², averaged over seeds; positive means helpful.
+    noise : float
+        Standard deviation of a gain by the seeds alone, from the subsets that add nothing.
+    """
+    losses, adds = bank.losses().mean(axis=2), bank.members.any(axis=1)
+    without = losses[~adds]  # [n_without, n_seeds]
+    if without.size < 2:
+        raise DataError("a bank of groups needs two models or more that were trained without a group")
+    noise = without.std(ddof=1) * math.sqrt(1 / losses.shape[1] + 1 / without.size)
+    return bank.members[adds], without.mean() - losses[adds].mean(axis=1), float(noise)
+
+
+def built_in_scores() -> pd.DataFrame:
+    """The built-in scores as reported in ``data/results/lds.csv``, best first: means over seeds of the scored model.
+
+    By score: ``damping`` (a share of the largest eigenvalue; 0 where there is none) that is best on the *validation*
+    molecules, ``LDS`` on the test molecules, its interval ``low`` to ``high``, ``queries`` (the number of test
+    molecules), and ``LDS on validation``.
+    """
+    columns = {"test": "LDS", "low": "low", "high": "high", "n_queries": "queries", "validation": "LDS on validation"}
+    means = load_results("lds").groupby(["score", "damping"])[list(columns)].mean().rename(columns=columns)
+    best = means.sort_values("LDS on validation").groupby("score").tail(1)
+    return best.reset_index("damping").sort_values("LDS", ascending=False)
+
+
+def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
+    """Grade scores by real retraining: the rows of :func:`built_in_scores` and this one, best first.
+
+    Parameters
+    ----------
+    scores : array [840, 3324]
+        For each test molecule (in the order of the random split with seed 42) the score of each training molecule: the
+        training split, followed by the secondary set. Positive: having it lowers that test molecule's loss.
+    name
+        The name of the row.
+    """
+    found = lds(scores, load_bank())
+    print(f"{name}: {found}")
+    low, high = found.interval
+    row = {"damping": np.nan, "LDS": found.value, "low": low, "high": high, "queries": len(found.per_query)}
+    yours = pd.DataFrame([row], index=pd.Index([name], name="score"))
+    return pd.concat([built_in_scores(), yours]).sort_values("LDS", ascending=False)

@@ -1,7 +1,6 @@
-"""What runs once and is loaded afterwards: stages, the pipeline of the notebooks, selections, the grid."""
+"""What runs once and is loaded afterwards: the notebooks' pipeline, selections, noisy labels, the grid."""
 
-from . import doubtful, grid, pipeline, rules, selection
-from .cost import PeakMemory, optimiser_bytes, saved_bytes, seconds_a_step
-from .descriptions import described
-from .grading import graded
-from .stages import Kind, commit, in_folder, inputs_of, run_stage
+from . import grid, noisy_labels, pipeline, selection
+from .costs import PeakMemory, optimiser_bytes, saved_bytes, seconds_per_step
+from .pipeline import graded
+from .selection import RULES, SELECTIONS, keep_top, rule_values, training_table

@@ -1,7 +1,6 @@
-"""The stages that several notebooks share: the split, the baseline, the MLM fine-tuning, and the model after it.
+"""What several notebooks share: the split, the baseline, continued pretraining (MLM), the model after it, test errors.
 
-Each stage is stored under its inputs (:mod:`molft_utils.experiments.stages`), so a model trained in one notebook is
-loaded in the next.
+Each is a cached result (:mod:`molft_utils.cache`), so a model that one notebook trains is loaded in the next.
 """
 
 import dataclasses
@@ -10,67 +9,62 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, set_seed
 
+from ..cache import Kind, cached, scratch
 from ..data import Split, baseline_predictions, load_lipophilicity, load_table, split, table_hash
-from ..errors import StaleRunError
-from ..files import write_atomically
+from ..evaluation import scores
+from ..files import file_hash, write_atomically
 from ..molformer import device, load_model, quiet_transformers
 from ..peft_methods import apply_method, merged, trainable
-from ..profiles import Settings
-from ..training import Fit, finetune, pretrain_mlm
-from .cost import PeakMemory
-from .stages import Kind, Result, run_stage
-
-#: Trains in a folder, and returns the fit with the numbers of parameters: those that trained, and all.
-TrainIn = Callable[[Path, Settings], tuple[Fit, tuple[int, int]]]
+from ..settings import Settings
+from ..training import Fit, finetune, predict, pretrain_mlm
+from .costs import PeakMemory
 
 FINGERPRINTS = Kind("fingerprints", 1, ("data",))
 MLM = Kind("mlm", 1, ("data", "training", "mlm"))
 REGRESSION = Kind("regression", 1, ("data", "training", "regression"))
 AFTER_MLM = dataclasses.replace(REGRESSION, after=(MLM,))
 LORA_AFTER_MLM = dataclasses.replace(AFTER_MLM, groups=(*REGRESSION.groups, "lora"))
+GRADED = Kind("graded", 1, ("data",))
+
+#: What a trained model's record says.
+RECORDED = ("n_train", "trained", "total", "learning_rate", "seconds", "peak_memory")
 
 
 @dataclasses.dataclass(frozen=True)
-class StagedFit:
-    """A trained model on disk; the model itself is loaded at first use."""
+class TrainedModel:
+    """A trained model on disk, and what its training cost; ``.model`` and ``.history`` are loaded at first use.
 
-    result: Result
+    Attributes
+    ----------
+    folder
+        Its folder, which ``load_model`` takes as a checkpoint.
+    reused
+        Whether it was trained earlier.
+    n_train
+        Number of molecules that it was trained on.
+    trained, total
+        Number of parameters that trained, and of all.
+    seconds
+        Training time.
+    peak_memory
+        Megabytes: the GPU's where there is one, else the process's.
+    """
+
+    folder: Path
+    reused: bool
     task: str
     head: str
-
-    @property
-    def folder(self) -> Path:
-        """The stage's folder, which ``load_model`` takes as a checkpoint."""
-        return self.result.folder
-
-    @property
-    def reused(self) -> bool:
-        """Whether it was made earlier."""
-        return self.result.reused
-
-    @property
-    def method(self) -> str:
-        """The fine-tuning method: one of :mod:`molft_utils.peft_methods`."""
-        return self.result.record["inputs"]["key"].get("method", "full")
-
-    @property
-    def n_train(self) -> int:
-        """Number of molecules that it was trained on."""
-        return self.result.record["n_train"]
-
-    @property
-    def seconds(self) -> float:
-        """Training time."""
-        return self.result.record["seconds"]
-
-    @property
-    def peak_memory(self) -> float:
-        """Peak memory in MB: the GPU's where there is one, else the process's."""
-        return self.result.record["peak_memory"]
+    n_train: int
+    trained: int
+    total: int
+    learning_rate: float
+    seconds: float
+    peak_memory: float
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -79,22 +73,28 @@ class StagedFit:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The trained model, in eval mode, on the GPU where there is one."""
+        """The model, in eval mode, on the GPU where there is one."""
         model = load_model(self.folder, task=self.task, head=self.head)
         return model.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the method's self from mypy
 
     @property
     def note(self) -> str:
-        """One sentence for the notebook: made now or earlier, how many epochs, how long."""
-        when = "made earlier, loaded now" if self.reused else "made now"
+        """One sentence for the notebook: trained now or earlier, how many epochs, how long."""
+        when = "trained earlier, loaded now" if self.reused else "trained now"
         return f"{when}: {len(self.history)} epochs in {self.seconds:.0f} s"
 
 
 def tables(settings: Settings) -> Split:
     """The split that the settings name; ``limit`` cuts each part to its first molecules."""
-    data = settings.data
-    parts = _full_split(data.split_method, data.split_seed, data.table, data.target)
-    return Split(*(part.head(settings.data.limit).copy() for part in (parts.train, parts.validation, parts.test)))
+    table = None if settings.table is None else (settings.table, file_hash(Path(settings.table)))
+    parts = _full_split(settings.split_method, settings.split_seed, table, settings.target)
+    return Split(*(part.head(settings.limit).copy() for part in (parts.train, parts.validation, parts.test)))
+
+
+@lru_cache(maxsize=4)
+def _full_split(method: str, seed: int, table: tuple[str, str] | None, target: str | None) -> Split:
+    """Kept while the *content* of the reader's table, whose hash is given, stays the same."""
+    return split(whole_table() if table is None else load_table(table[0], target), method, seed)
 
 
 @lru_cache(maxsize=1)
@@ -103,22 +103,17 @@ def whole_table() -> pd.DataFrame:
     return load_lipophilicity()
 
 
-@lru_cache(maxsize=4)
-def _full_split(method: str, seed: int, path: str | None, target: str | None) -> Split:
-    return split(whole_table() if path is None else load_table(path, target), method, seed)
-
-
-def baseline(settings: Settings, train: pd.DataFrame | None = None) -> StagedFit:
+def baseline(settings: Settings, train: pd.DataFrame | None = None) -> TrainedModel:
     """Regression fine-tuning straight from the checkpoint, on a table or on the training split."""
     train = tables(settings).train if train is None else train
 
-    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return finetuned(given, given.training.checkpoint, train, folder)
+    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+        return finetuned(settings, settings.checkpoint, train, folder)
 
-    return _staged(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
+    return _trained(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
 
 
-def mlm(settings: Settings) -> StagedFit:
+def mlm(settings: Settings) -> TrainedModel:
     """Masked-language-model fine-tuning on the SMILES of the training and validation splits, as the report does.
 
     It sees no labels and no test molecules. No epoch is chosen: the model after the last one is kept.
@@ -126,17 +121,17 @@ def mlm(settings: Settings) -> StagedFit:
     parts = tables(settings)
     smiles = [*parts.train["smiles"], *parts.validation["smiles"]]
 
-    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        set_seed(given.training.seed)
-        model = load_model(given.training.checkpoint, task="mlm")
-        return pretrain_mlm(model, smiles, given, output_dir=folder), trainable(model)
+    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+        set_seed(settings.seed)
+        model = load_model(settings.checkpoint, task="mlm")
+        return pretrain_mlm(model, smiles, settings, output_dir=folder), trainable(model)
 
-    return _staged(MLM, settings, {}, fit, len(smiles), task="mlm")
+    return _trained(MLM, settings, {}, fit, len(smiles), task="mlm")
 
 
 def after_mlm(
     settings: Settings, train: pd.DataFrame | None = None, method: str = "full", early_stopping: bool = True
-) -> StagedFit:
+) -> TrainedModel:
     """Regression fine-tuning that starts from the encoder of :func:`mlm`.
 
     Parameters
@@ -144,45 +139,26 @@ def after_mlm(
     settings
         The learning rate is the one that they give the method.
     train
-        The training table, ``smiles`` and ``label`` (logD); None takes the training split.
+        The training table, ``smiles`` and ``label``; None takes the training split.
     method
         One of :mod:`molft_utils.peft_methods`. LoRA and (IA)^3 are merged into the model that is kept.
     early_stopping
         Whether the validation split chooses the epoch that is kept. Without it the last one is, and the validation
         split has no part in the model.
     """
-    start = mlm(settings)
-    table = tables(settings).train if train is None else train
+    settings = settings.of_method(method)
+    start, table = mlm(settings), tables(settings).train if train is None else train
 
-    def fit(folder: Path, given: Settings) -> tuple[Fit, tuple[int, int]]:
-        return finetuned(given, start.folder, table, folder, method, early_stopping)
+    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+        return finetuned(settings, start.folder, table, folder, method, early_stopping)
 
-    key = {"train": table_hash(table), "method": method} | ({} if early_stopping else {"early_stopping": False})
-    return _staged(fit_kind(method), settings.of_method(method), key, fit, len(table))
+    key = {"train": table_hash(table), "method": method, "early_stopping": early_stopping}
+    return _trained(fit_kind(method), settings, key, fit, len(table))
 
 
 def fit_kind(method: str) -> Kind:
-    """The kind of stage that :func:`after_mlm` runs for a method."""
+    """The kind of result that :func:`after_mlm` gives for a method."""
     return LORA_AFTER_MLM if method.startswith("lora") else AFTER_MLM
-
-
-def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
-    """Test predictions (logD) of the fingerprint models (:mod:`molft_utils.data.fingerprints`), a column per model."""
-
-    def compute(folder: Path, given: Settings) -> dict:
-        predictions = pd.DataFrame(baseline_predictions(tables(given)))
-        write_atomically(folder / "predictions.csv", predictions.to_csv(index=False))
-        return {}
-
-    return pd.read_csv(run_stage(FINGERPRINTS, settings, {}, compute).folder / "predictions.csv")
-
-
-@torch.no_grad()
-def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
-    """The largest absolute change of any weight from the start of :func:`baseline` to ``model``."""
-    set_seed(settings.training.seed)
-    start = dict(load_model(settings.training.checkpoint, head=settings.regression.head).named_parameters())
-    return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())
 
 
 def finetuned(
@@ -193,49 +169,90 @@ def finetuned(
     method: str = "full",
     early_stopping: bool = True,
 ) -> tuple[Fit, tuple[int, int]]:
-    """What the stages of regression run: a fit from a checkpoint on, and how many parameters trained, of how many.
+    """A fit from a checkpoint on, and how many parameters trained, of how many.
 
     ``folder`` keeps checkpoints of the Trainer; None takes a temporary one. Otherwise as :func:`after_mlm`.
     """
-    set_seed(settings.training.seed)  # the head starts with random weights
-    model = apply_method(load_model(start, head=settings.regression.head), method, settings)
+    set_seed(settings.seed)  # the head starts with random weights
+    model = apply_method(load_model(start, head=settings.head), method, settings)
     counts = trainable(model)
     validation = tables(settings).validation if early_stopping else None
     fit = finetune(model, train, validation, settings, folder)
     return dataclasses.replace(fit, model=merged(fit.model)), counts
 
 
-def _staged(
+def _trained(
     kind: Kind,
     settings: Settings,
     key: dict,
-    fit: TrainIn,
+    fit: Callable[[Path], tuple[Fit, tuple[int, int]]],
     n_train: int,
     task: str = "regression",
-) -> StagedFit:
-    """Train as a stage: what is kept is the model, its history and what the training cost."""
+) -> TrainedModel:
+    """Train once; what is kept is the model, its history and what the training cost."""
 
-    def compute(folder: Path, given: Settings) -> dict:
+    def compute(folder: Path) -> dict:
         with PeakMemory() as memory:
-            trained, (n_trained, n_total) = _resumed(fit, folder / "training", given)
+            found, (trained, total) = fit(scratch(folder))  # an interrupted run goes on from its last epoch
         with quiet_transformers():
-            trained.model.save_pretrained(str(folder))
-        write_atomically(folder / "history.csv", trained.history.to_csv(index=False))
-        costs = {"seconds": trained.seconds, "peak_memory": memory.megabytes}
-        return {**costs, "n_train": n_train, "trained": n_trained, "total": n_total}
+            found.model.save_pretrained(str(folder))
+        write_atomically(folder / "history.csv", found.history.to_csv(index=False))
+        rate = settings.mlm_learning_rate if task == "mlm" else settings.learning_rate
+        costs = {"seconds": found.seconds, "peak_memory": memory.megabytes, "learning_rate": rate}
+        return {**costs, "n_train": n_train, "trained": trained, "total": total}
 
-    result = run_stage(kind, settings, key, compute)
-    # The Trainer's checkpoints are no longer needed. They are removed only now: if the process is killed meanwhile, the
-    # result is whole, and the next load removes the rest.
-    shutil.rmtree(result.folder / "training", ignore_errors=True)
-    return StagedFit(result, task, settings.regression.head)
+    result = cached(kind, settings, key, compute)
+    shutil.rmtree(scratch(result.folder.with_name(f"{result.folder.name}.partial")), ignore_errors=True)
+    recorded = {name: result.record[name] for name in RECORDED}
+    return TrainedModel(result.folder, result.reused, task, settings.head, **recorded)
 
 
-def _resumed(fit: TrainIn, folder: Path, settings: Settings) -> tuple[Fit, tuple[int, int]]:
-    """Resume an interrupted run. One that does not fit is removed: the user did not choose this folder."""
-    try:
-        return fit(folder, settings)
-    except StaleRunError as error:
-        print(f"an interrupted run does not fit and starts again: {error}")
-        shutil.rmtree(folder)
-        return fit(folder, settings)
+@dataclasses.dataclass(frozen=True)
+class Graded:
+    """A model's errors and costs (``row``), its test ``predictions`` [n], and whether they were computed earlier."""
+
+    row: dict
+    predictions: np.ndarray
+    reused: bool
+
+
+def graded(fit: TrainedModel, settings: Settings) -> Graded:
+    """Errors of a trained model on the test and validation splits: every test error in a table is computed here.
+
+    The row holds ``rmse``, its 95 % interval over test molecules ``rmse_low`` to ``rmse_high``, and ``validation_rmse``
+    (in the labels' unit); ``n_train`` molecules, ``trained`` and ``total`` parameters, ``learning_rate``, ``epochs``,
+    ``seconds`` of training, and ``peak_memory`` during it (MB).
+    """
+
+    def compute(folder: Path) -> dict:
+        parts = tables(settings)
+        predictions = predict(fit.model, parts.test["smiles"])
+        write_atomically(folder / "predictions.csv", pd.DataFrame({"prediction": predictions}).to_csv(index=False))
+        test = scores(parts.test["label"], predictions)
+        validation = scores(parts.validation["label"], predict(fit.model, parts.validation["smiles"]))
+        errors = {"rmse": test.rmse, "rmse_low": test.interval[0], "rmse_high": test.interval[1]}
+        return {"errors": {**errors, "validation_rmse": validation.rmse}}
+
+    result = cached(GRADED, settings, {"model": fit.folder.name}, compute)
+    row = {**result.record["errors"], "epochs": len(fit.history), **{name: getattr(fit, name) for name in RECORDED}}
+    predictions = pd.read_csv(result.folder / "predictions.csv")["prediction"].to_numpy()
+    return Graded(row, predictions, result.reused)
+
+
+def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
+    """Test predictions of the fingerprint models (:mod:`molft_utils.data.fingerprints`), a column per model."""
+
+    def compute(folder: Path) -> dict:
+        predictions = pd.DataFrame(baseline_predictions(tables(settings)))
+        write_atomically(folder / "predictions.csv", predictions.to_csv(index=False))
+        return {}
+
+    return pd.read_csv(cached(FINGERPRINTS, settings, {}, compute).folder / "predictions.csv")
+
+
+@torch.no_grad()
+def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
+    """The largest absolute change of any weight from the start of :func:`baseline` to ``model``."""
+    set_seed(settings.seed)
+    start = dict(load_model(settings.checkpoint, head=settings.head).named_parameters())
+    return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())

@@ -1,10 +1,15 @@
-"""What training data is chosen by: the stages that score it by influence and value it by TS-DShapley.
+"""Which molecules to train on: scores and values as cached results, and the one registry of rules.
 
-The rules that read them are in :mod:`molft_utils.experiments.rules`.
+A *rule* gives every candidate a number, high where it should be kept (``RULES``); :func:`keep_top` keeps the n with the
+highest numbers. ``SELECTIONS`` has the lines of Tables 2 and 3: a rule, from what it chooses, and how many it keeps. A
+further rule is one more function in ``RULES``.
 """
 
 import dataclasses
+import json
 import time
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +18,30 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
-from ..data import Split, load_logp, load_secondary, table_hash
+from ..cache import Kind, cached
+from ..data import load_logp, load_secondary, overlap, table_hash
 from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, Kernel, influence_kernel, influence_scores
-from ..profiles import Settings
-from ..shapley import Values, removal_curve, ts_dshapley
+from ..settings import Settings
+from ..shapley import (
+    Values,
+    banzhaf_values,
+    beta_values,
+    knn_values,
+    leave_one_out,
+    out_of_bag,
+    out_of_fold,
+    removal_curve,
+    ts_dshapley,
+)
 from ..training import embed
 from . import pipeline
-from .stages import Kind, Result, run_stage
 
-POOLED = Kind("pooled", 1)
-KERNEL = Kind("kernel", 1)
-INFLUENCE = Kind("influence", 3, ("data", "training", "influence"), after=(pipeline.AFTER_MLM,))
-SHAPLEY = Kind("shapley", 2, ("data", "training", "shapley"), after=(pipeline.AFTER_MLM,))
+POOLED = Kind("pooled", 1, (), after=(pipeline.AFTER_MLM,))
+KERNEL = Kind("kernel", 1, (), after=(pipeline.AFTER_MLM,))
+INFLUENCE = Kind("influence", 4, ("data", "training", "influence"), after=(pipeline.AFTER_MLM, POOLED))
+SHAPLEY = Kind("shapley", 2, ("data", "training", "shapley"), after=(POOLED,))
 
 #: X [n, d], y [n], X_val [q, d], y_val [q] of a source model.
 Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -40,20 +55,37 @@ KERNEL_DAMPING = 0.001
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
-    """The secondary set: the repository's, or the CSV at ``path``. The setting ``limit`` keeps only its first rows."""
-    return load_secondary(path).head(settings.data.limit)
+    """The secondary set: the repository's, or the CSV at ``path``. The setting ``limit`` keeps only its first rows.
+
+    With a table of the reader's own there is none unless a path is given, as the repository's labels are logP.
+    Molecules that are also in the split, which may be in its test part, are printed.
+    """
+    secondary = load_secondary(path)
+    if settings.table is not None:
+        if path is None:
+            print("no secondary set belongs to your table: nothing is added to it")
+            return secondary.head(0)
+        shared = overlap(secondary, pipeline.tables(settings))
+        print(f"{len(shared)} secondary molecules are also in your table: {shared['split'].value_counts().to_dict()}")
+    return secondary.head(settings.limit)
 
 
 def further_candidates(settings: Settings, secondary: pd.DataFrame) -> pd.DataFrame:
     """Molecules that no model was trained on: those of ``logp.csv`` that are not in the secondary set."""
     others = load_logp()
-    return others[~others["smiles"].isin(secondary["smiles"])].head(settings.data.limit).reset_index(drop=True)
+    return others[~others["smiles"].isin(secondary["smiles"])].head(settings.limit).reset_index(drop=True)
 
 
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
     """The training split, followed by molecules chosen from a secondary set."""
-    parts = [table[["smiles", "label"]] for table in (pipeline.tables(settings).train, chosen)]
-    return pd.concat(parts, ignore_index=True)
+    return _joined(pipeline.tables(settings).train, chosen)
+
+
+def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table[["smiles", "label"]] for table in parts], ignore_index=True)
+
+
+# Scores and values
 
 
 def influence(
@@ -63,12 +95,12 @@ def influence(
     parameters: str = "all",
     candidates: pd.DataFrame | None = None,
 ) -> InfluenceResult:
-    """Influence scores of the secondary molecules, by the model that was trained on the training split and all of them.
+    """Influence scores by LiSSA, from the model that was trained on the training split and all secondary molecules.
 
     Parameters
     ----------
     secondary
-        ``smiles``, ``label`` (logD).
+        ``smiles``, ``label``; further columns come back in the result's table.
     target : {"validation", "test"}
         The split whose loss should fall. "test" is the report's choice, and a leak.
     parameters : {"all", "head"}
@@ -85,98 +117,128 @@ def influence(
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
     train = with_secondary(settings, secondary)
     start = pipeline.after_mlm(settings, train, early_stopping=False)
-    # The scores on disk are numbered from 0.
     scored_table = (secondary if candidates is None else candidates).reset_index(drop=True)
     # The direction is the same for all candidates, and is what costs.
     solved = None if candidates is None else influence(settings, secondary, target, parameters).direction
 
-    def compute(folder: Path, given: Settings) -> dict:
-        parts = train, getattr(pipeline.tables(given), target), scored_table
+    def compute(folder: Path) -> dict:
+        parts = train, getattr(pipeline.tables(settings), target), scored_table
         pooled = [pooled_vectors(start, table) for table in parts] if parameters == "head" else None
-        scored = influence_scores(start.model, *parts, given, parameters, target, pooled, solved)
-        return _write_influence(scored, folder)
+        return _write_influence(
+            influence_scores(start.model, *parts, settings, parameters, target, pooled, solved), folder
+        )
 
-    key = {"train": table_hash(train), "candidates": table_hash(scored_table)}
-    key |= {"target": target, "parameters": parameters}
-    return _influence_from(run_stage(INFLUENCE, settings, key, compute), scored_table, target)
+    key = {
+        "train": table_hash(train),
+        "candidates": table_hash(scored_table),
+        "target": target,
+        "parameters": parameters,
+    }
+    return _read_influence(cached(INFLUENCE, settings, key, compute).folder, scored_table, target)
 
 
-def pooled_vectors(fit: pipeline.StagedFit, table: pd.DataFrame) -> np.ndarray:
-    """Pooled vectors [n, d] that a trained model gives a table's molecules, computed once and kept as a stage."""
+#: What :func:`influence` keeps per candidate; every other column of its table is the caller's.
+SCORES = ["score", "dot_product", "loss"]
 
-    def compute(folder: Path, given: Settings) -> dict:
+
+def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
+    solution = scored.direction
+    save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
+    write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
+    write_atomically(folder / "scores.csv", scored.table[SCORES].sort_index().to_csv(index=False))
+    numbers = ("residual", "scale", "n_products", "n_overhead", "damping")
+    return {**{name: getattr(solution, name) for name in numbers}, "seconds": scored.seconds}
+
+
+def _read_influence(folder: Path, candidates: pd.DataFrame, target: str) -> InfluenceResult:
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    numbers = {name: record[name] for name in ("residual", "scale", "n_products", "n_overhead", "damping")}
+    history, direction = pd.read_csv(folder / "history.csv"), load_file(folder / "direction.safetensors")
+    table = candidates.drop(columns=SCORES, errors="ignore").join(pd.read_csv(folder / "scores.csv"))
+    table = table.sort_values("score", ascending=False)
+    scores = torch.tensor(table["score"].sort_index().to_numpy())
+    return InfluenceResult(scores, InverseHVP(direction, history=history, **numbers), table, target, record["seconds"])
+
+
+def pooled_vectors(fit: pipeline.TrainedModel, table: pd.DataFrame) -> np.ndarray:
+    """Pooled vectors [n, d] that a trained model gives a table's molecules."""
+
+    def compute(folder: Path) -> dict:
         save_file({"pooled": torch.from_numpy(embed(fit.model, table["smiles"]))}, folder / "pooled.safetensors")
         return {}
 
-    result = run_stage(POOLED, None, {"model": fit.folder.name, "table": table_hash(table)}, compute)
-    return load_file(result.folder / "pooled.safetensors")["pooled"].numpy()
+    key = {"model": fit.folder.name, "table": table_hash(table)}
+    return load_file(cached(POOLED, None, key, compute).folder / "pooled.safetensors")["pooled"].numpy()
 
 
-def kernel(fit: pipeline.StagedFit, train: pd.DataFrame, queries: pd.DataFrame, sketch: int | None = SKETCH) -> Kernel:
-    """The tangent kernel of a trained model (:func:`~molft_utils.influence.influence_kernel`), kept as a stage."""
+def kernel(
+    fit: pipeline.TrainedModel, train: pd.DataFrame, queries: pd.DataFrame, sketch: int | None = SKETCH
+) -> Kernel:
+    """The tangent kernel of a trained model (:func:`~molft_utils.influence.influence_kernel`)."""
 
-    def compute(folder: Path, given: Settings) -> dict:
-        found = influence_kernel(fit.model, train, queries, sketch=sketch)
-        arrays = {name: torch.from_numpy(values).float() for name, values in dataclasses.asdict(found).items()}
+    def compute(folder: Path) -> dict:
+        found = dataclasses.asdict(influence_kernel(fit.model, train, queries, sketch=sketch))
+        arrays = {name: torch.from_numpy(values).float() for name, values in found.items()}
         save_file(arrays, folder / "kernel.safetensors")
         return {}
 
     key = {"model": fit.folder.name, "train": table_hash(train), "queries": table_hash(queries), "sketch": sketch}
-    arrays = load_file(run_stage(KERNEL, None, key, compute).folder / "kernel.safetensors")
+    arrays = load_file(cached(KERNEL, None, key, compute).folder / "kernel.safetensors")
     return Kernel(**{name: values.double().numpy() for name, values in arrays.items()})
-
-
-def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
-    """Write scores, direction and history into a stage's folder; :func:`_influence_from` reads them."""
-    solution = scored.direction
-    save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
-    write_atomically(folder / "table.csv", scored.table.to_csv())
-    write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
-    return {
-        "residual": solution.residual,
-        "scale": solution.scale if solution.scale == solution.scale else None,  # JSON has no nan
-        "n_products": solution.n_products,
-        "n_overhead": solution.n_overhead,
-        "damping": solution.damping,
-        "seconds": scored.seconds,
-    }
-
-
-def _influence_from(result: Result, candidates: pd.DataFrame, target: str) -> InfluenceResult:
-    table = pd.read_csv(result.folder / "table.csv", index_col=0)
-    direction = load_file(result.folder / "direction.safetensors")
-    history, record = pd.read_csv(result.folder / "history.csv"), result.record
-    scale = float("nan") if record["scale"] is None else record["scale"]
-    spent = record["n_products"], history, record["n_overhead"]
-    solution = InverseHVP(direction, record["residual"], scale, *spent, damping=record["damping"])
-    scores = torch.tensor(table["score"].loc[candidates.index].to_numpy())
-    return InfluenceResult(scores, solution, table, target, record["seconds"])
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceData:
     """What the source model of TS-DShapley learns from: standardised representations and labels.
 
-    The rows of ``X`` [n, d] and ``y`` [n] are the training split, followed by the secondary set. The validation split
-    is cut in two halves: the values are computed on ``value``, and ``choice`` decides how many molecules to drop.
+    The validation split is cut in two halves: values are computed on ``value``, and ``choice`` decides how many
+    molecules to drop.
     """
 
-    X: np.ndarray
-    y: np.ndarray
+    X: np.ndarray  # [n, d]
+    y: np.ndarray  # [n]
     X_value: np.ndarray
     y_value: np.ndarray
     X_choice: np.ndarray
     y_choice: np.ndarray
 
+    @property
+    def problem(self) -> Problem:
+        """With all validation molecules together."""
+        X_val = np.vstack([self.X_value, self.X_choice])
+        return self.X, self.y, X_val, np.append(self.y_value, self.y_choice)
+
+
+def source_data(
+    fit: pipeline.TrainedModel, train: pd.DataFrame, validation: pd.DataFrame, n_reference: int, split_seed: int
+) -> SourceData:
+    """Representations by a trained model, and labels; both standardised by the first ``n_reference`` rows of train."""
+    vectors, labels = pooled_vectors(fit, train), train["label"].to_numpy()
+    scaler = StandardScaler().fit(vectors[:n_reference])
+    mean, std = labels[:n_reference].mean(), labels[:n_reference].std()
+    X_val = scaler.transform(pooled_vectors(fit, validation))
+    y_val = (validation["label"].to_numpy() - mean) / std
+    value, choice = np.array_split(np.random.default_rng(split_seed).permutation(len(y_val)), 2)
+    halves = X_val[value], y_val[value], X_val[choice], y_val[choice]
+    return SourceData(scaler.transform(vectors), (labels - mean) / std, *halves)
+
 
 @dataclasses.dataclass(frozen=True)
 class ShapleyResult:
-    """TS-DShapley values, and how many molecules they drop.
+    """TS-DShapley values of the training split and the secondary set, and how many molecules they drop.
 
-    ``table`` holds the training split and the secondary set in the order of training, with ``value``,
-    ``standard_error`` and ``secondary``. ``curve`` is the removal curve and ``optimum`` its best number of molecules to
-    drop; ``n_drop`` are dropped: the optimum, but at least the share that the settings ask for. ``split_half`` (a rank
-    correlation), ``kind``, ``stopped`` and ``seconds`` describe the sampling.
+    Attributes
+    ----------
+    table
+        The molecules with ``value``, ``standard_error``, ``secondary`` (bool) and the columns of the secondary set.
+    curve
+        Error of the source model when the molecules of lowest, of highest value, or random ones are removed.
+    optimum
+        The number to drop at which the source model is best on molecules that made no value.
+    n_drop
+        The number that is dropped: ``optimum``, but at least the share ``shapley_drop``.
+    split_half, kind, stopped, seconds
+        As in :class:`~molft_utils.shapley.Values`, and the time of the sampling.
     """
 
     table: pd.DataFrame
@@ -188,18 +250,6 @@ class ShapleyResult:
     stopped: str
     seconds: float
 
-    def kept(self) -> pd.DataFrame:
-        """The training table without the ``n_drop`` molecules of lowest value."""
-        return self.table.drop(self.table["value"].nsmallest(self.n_drop).index)
-
-    def kept_without_highest(self) -> pd.DataFrame:
-        """The opposite: the training table without the ``n_drop`` molecules of highest value."""
-        return self.table.drop(self.table["value"].nlargest(self.n_drop).index)
-
-    def kept_at_random(self, seed: int) -> pd.DataFrame:
-        """The control: the training table without ``n_drop`` molecules drawn at random."""
-        return self.table.drop(self.table.sample(self.n_drop, random_state=seed).index)
-
     def __str__(self) -> str:
         return (
             f"{len(self.table)} values ({self.kind}); split-half rank correlation {self.split_half:.2f}, "
@@ -208,77 +258,250 @@ class ShapleyResult:
         )
 
 
-def source_of(fit: pipeline.StagedFit, parts: Split, train: pd.DataFrame, split_seed: int) -> SourceData:
-    """Representations by a trained model, and labels, of the rows of ``train``.
-
-    Both are standardised by the first rows of ``train``, which are ``parts.train``.
-    """
-    n_train = len(parts.train)
-    vectors = pooled_vectors(fit, train)
-    scaler = StandardScaler().fit(vectors[:n_train])
-    mean, std = parts.train["label"].mean(), parts.train["label"].std(ddof=0)
-    X_val, y_val = scaler.transform(pooled_vectors(fit, parts.validation)), parts.validation["label"].to_numpy()
-    order = np.random.default_rng(split_seed).permutation(len(y_val))
-    value_rows, choice_rows = np.array_split(order, 2)
-    y, y_val = ((labels - mean) / std for labels in (train["label"].to_numpy(), y_val))
-    halves = X_val[value_rows], y_val[value_rows], X_val[choice_rows], y_val[choice_rows]
-    return SourceData(scaler.transform(vectors), y, *halves)
-
-
 def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> ShapleyResult:
     """TS-DShapley values of the training split and the secondary set, and how many molecules to drop.
 
-    Parameters
-    ----------
-    secondary
-        The molecules beside the training split: ``smiles``, ``label`` (logD).
-    n_jobs
-        Number of chains that are sampled at the same time (joblib).
+    ``n_jobs`` chains are sampled at the same time (joblib).
     """
     train = with_secondary(settings, secondary)
     fit = pipeline.after_mlm(settings, train, early_stopping=False)
+    n_train = len(train) - len(secondary)
 
-    def compute(folder: Path, given: Settings) -> dict:
+    def compute(folder: Path) -> dict:
         began = time.perf_counter()
-        data = source_of(fit, pipeline.tables(given), train, given.data.split_seed)
-        values = sampled_values((data.X, data.y, data.X_value, data.y_value), given, n_jobs=n_jobs)
-        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=given.shapley.alpha)
+        data = source_data(fit, train, pipeline.tables(settings).validation, n_train, settings.split_seed)
+        values = sampled_values((data.X, data.y, data.X_value, data.y_value), settings, n_jobs=n_jobs)
+        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=settings.shapley_alpha)
         columns = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
         write_atomically(folder / "values.csv", columns.to_csv(index=False))
         write_atomically(folder / "curve.csv", curve.to_csv(index=False))
-        return {
-            "optimum": curve.attrs["optimum"],
-            "split_half": values.split_half,
-            "kind": values.kind,
-            "stopped": values.stopped,
-            "seconds": time.perf_counter() - began,
-        }
+        found = {"optimum": curve.attrs["optimum"], "split_half": values.split_half}
+        return {**found, "kind": values.kind, "stopped": values.stopped, "seconds": time.perf_counter() - began}
 
-    key = {"train": table_hash(train), "n_secondary": len(secondary)}
-    return _shapley_from(run_stage(SHAPLEY, settings, key, compute), settings.shapley.drop, train, secondary)
+    result = cached(SHAPLEY, settings, {"train": table_hash(train), "n_secondary": len(secondary)}, compute)
+    table = pd.concat([train, pd.read_csv(result.folder / "values.csv")], axis=1)
+    table["secondary"] = np.arange(len(table)) >= n_train
+    if "corrupted" in secondary:
+        table["corrupted"] = np.append(np.zeros(n_train, bool), secondary["corrupted"])
+    recorded = {name: result.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
+    n_drop = max(recorded["optimum"], round(settings.shapley_drop * len(table)))
+    return ShapleyResult(table, pd.read_csv(result.folder / "curve.csv"), n_drop=n_drop, **recorded)
 
 
 def sampled_values(problem: Problem, settings: Settings, skip: float | None = None, n_jobs: int = 1) -> Values:
-    """TS-DShapley as the settings have it, of a source model's problem; ``skip`` replaces theirs."""
-    group = settings.shapley
+    """TS-DShapley as the settings have it; ``skip`` replaces theirs. No subset is larger than the data."""
     return ts_dshapley(
         *problem,
-        n_chains=group.chains,
-        subset_size=group.subset,
-        n_permutations=group.permutations,
-        alpha=group.alpha,
-        skip=group.skip if skip is None else skip,
-        target=group.target,
-        seed=settings.training.seed,
+        n_chains=settings.shapley_chains,
+        subset_size=min(settings.shapley_subset, len(problem[1])),
+        n_permutations=settings.shapley_permutations,
+        alpha=settings.shapley_alpha,
+        skip=settings.shapley_skip if skip is None else skip,
+        target=settings.shapley_target,
+        seed=settings.seed,
         n_jobs=n_jobs,
     )
 
 
-def _shapley_from(result: Result, drop: float, train: pd.DataFrame, secondary: pd.DataFrame) -> ShapleyResult:
-    table = pd.concat([train, pd.read_csv(result.folder / "values.csv")], axis=1)
-    table["secondary"] = np.arange(len(table)) >= len(table) - len(secondary)
-    if "corrupted" in secondary:
-        table["corrupted"] = np.append(np.zeros(len(table) - len(secondary), bool), secondary["corrupted"])
-    recorded = {name: result.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
-    n_drop = max(recorded["optimum"], round(drop * len(table)))
-    return ShapleyResult(table, pd.read_csv(result.folder / "curve.csv"), n_drop=n_drop, **recorded)
+# Rules
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleInputs:
+    """What rules read: ``candidates`` to choose from, and ``base``, which is trained on whatever they say.
+
+    Both have ``smiles`` and ``label``; the candidates' column ``corrupted`` is for the oracle alone. The model behind
+    all scores was trained on both. ``target`` is the split whose loss should fall.
+    """
+
+    settings: Settings
+    base: pd.DataFrame
+    candidates: pd.DataFrame
+    target: str = "validation"
+
+    @cached_property
+    def everything(self) -> pd.DataFrame:
+        """The base, followed by the candidates."""
+        return _joined(self.base, self.candidates)
+
+    @cached_property
+    def fit(self) -> pipeline.TrainedModel:
+        """The model that was trained on everything, right and wrong labels."""
+        return pipeline.after_mlm(self.settings, self.everything, early_stopping=False)
+
+    @cached_property
+    def lissa(self) -> InfluenceResult:
+        """Influence on the mean loss by LiSSA; the base is the training split."""
+        return influence(self.settings, self.candidates, self.target)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The tangent kernel, with the target split's molecules as queries."""
+        return kernel(self.fit, self.everything, getattr(pipeline.tables(self.settings), self.target))
+
+    @property
+    def damping(self) -> float:
+        """The kernel's damping, by the settings."""
+        return self.settings.influence_damping * self.kernel.largest_eigenvalue
+
+    @cached_property
+    def source(self) -> SourceData:
+        """What the source model of data values learns from."""
+        validation = pipeline.tables(self.settings).validation
+        return source_data(self.fit, self.everything, validation, len(self.everything), self.settings.split_seed)
+
+    @cached_property
+    def shapley(self) -> ShapleyResult:
+        """TS-DShapley of the training split and the secondary set, with the number to drop."""
+        return shapley(self.settings, self.everything.iloc[len(pipeline.tables(self.settings).train) :])
+
+    def of_candidates(self, values: np.ndarray) -> np.ndarray:
+        """The candidates' part of values of everything."""
+        return values[len(values) - len(self.candidates) :]
+
+
+def _semivalue(inputs: RuleInputs, value: Callable[..., np.ndarray], *shape: float) -> np.ndarray:
+    """As many permutations of as many molecules as TS-DShapley may take."""
+    cfg, problem = inputs.settings, inputs.source.problem
+    return value(
+        *problem, *shape, alpha=cfg.shapley_alpha, n_permutations=cfg.shapley_chains * cfg.shapley_permutations,
+        subset_size=min(cfg.shapley_subset, len(problem[1])), seed=cfg.seed,
+    )  # fmt: skip
+
+
+def _sampled(inputs: RuleInputs) -> np.ndarray:
+    """High where ``DataFrame.sample`` draws first: the n highest are ``candidates.sample(n, random_state=seed)``."""
+    n = len(inputs.candidates)
+    values = np.empty(n)
+    values[np.random.RandomState(inputs.settings.seed).permutation(n)] = np.arange(n, 0, -1)
+    return values
+
+
+#: Rule -> a number for each molecule of everything, or for each candidate alone; high where it should be kept.
+RULES: dict[str, Callable[[RuleInputs], np.ndarray]] = {
+    "influence": lambda r: r.kernel.scores(r.damping).mean(axis=0),
+    "influence by LiSSA": lambda r: r.lissa.scores.numpy(),
+    "gradient product": lambda r: r.kernel.gradient_products().mean(axis=0),
+    "gradient product without a sketch": lambda r: r.lissa.table["dot_product"].sort_index().to_numpy(),
+    "self-influence": lambda r: -r.kernel.self_influence(r.damping),
+    "leave-one-out residual": lambda r: -(r.kernel.leave_one_out(r.damping) ** 2),
+    "loss": lambda r: -(r.kernel.train_residuals**2),
+    "TS-DShapley": lambda r: sampled_values(r.source.problem, r.settings).values,
+    "TS-DShapley, nothing skipped": lambda r: sampled_values(r.source.problem, r.settings, skip=0.0).values,
+    "TS-DShapley, half of the validation split": lambda r: r.shapley.table["value"].to_numpy(),
+    "Banzhaf": lambda r: _semivalue(r, banzhaf_values),
+    "Beta(1, 16)": lambda r: _semivalue(r, beta_values, 1, 16),
+    "KNN-Shapley": lambda r: knn_values(*r.source.problem),
+    "ridge leave-one-out": lambda r: leave_one_out(*r.source.problem, alpha=r.settings.shapley_alpha),
+    "ridge out-of-fold": lambda r: out_of_fold(r.source.X, r.source.y, alpha=r.settings.shapley_alpha),
+    "ridge out-of-bag": lambda r: out_of_bag(r.source.X, r.source.y, alpha=r.settings.shapley_alpha),
+    "random": lambda r: np.random.default_rng(r.settings.seed).random(len(r.everything)),
+    "random sample": _sampled,
+    "oracle": lambda r: -r.candidates["corrupted"].to_numpy(float),
+}
+
+
+def rule_values(inputs: RuleInputs, rule: str) -> np.ndarray:
+    """What a rule says of each candidate: [n_candidates], high where it should be kept.
+
+    Raises
+    ------
+    DataError
+        For an unknown rule, or one that reads a column which the candidates lack.
+    """
+    if rule not in RULES:
+        raise DataError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+    if inputs.candidates.empty:
+        return np.empty(0)
+    try:
+        return inputs.of_candidates(RULES[rule](inputs))
+    except KeyError as error:
+        raise DataError(f"the rule {rule!r} reads the column {error}, which the candidates lack") from error
+
+
+def keep_top(values: np.ndarray, n: int) -> np.ndarray:
+    """Which molecules (bool) have the n highest values; of equal values the first."""
+    kept = np.zeros(len(values), dtype=bool)
+    kept[np.argsort(-values, kind="stable")[:n]] = True
+    return kept
+
+
+#: How many molecules a line keeps that names a number.
+N_CHOSEN = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """A line of Table 2 or 3: a rule and how many it keeps, of the secondary set or of all training molecules.
+
+    ``keep`` takes the inputs and the values; ``lowest`` keeps those with the lowest values instead.
+    """
+
+    rule: str
+    keep: Callable[[RuleInputs, np.ndarray], int]
+    lowest: bool = False
+    among_all: bool = False
+
+
+def _hundred(inputs: RuleInputs, values: np.ndarray) -> int:
+    return N_CHOSEN
+
+
+def _all_but_dropped(inputs: RuleInputs, values: np.ndarray) -> int:
+    return len(values) - inputs.shapley.n_drop
+
+
+_HALF = "TS-DShapley, half of the validation split"
+
+#: Name of a line -> what it trains on.
+SELECTIONS = {
+    "train alone": Selection("random sample", lambda inputs, values: 0),
+    "all": Selection("random sample", lambda inputs, values: len(values)),
+    "all positive": Selection("influence by LiSSA", lambda inputs, values: int((values > 0).sum())),
+    "top 100": Selection("influence by LiSSA", _hundred),
+    "bottom 100": Selection("influence by LiSSA", _hundred, lowest=True),
+    "100 random": Selection("random sample", _hundred),
+    "top 100 by gradient product": Selection("gradient product without a sketch", _hundred),
+    "oracle": Selection("oracle", lambda inputs, values: int((values == 0).sum())),
+    "ts-dshapley": Selection(_HALF, _all_but_dropped, among_all=True),
+    "random removal": Selection("random sample", _all_but_dropped, lowest=True, among_all=True),
+    "highest removed": Selection(_HALF, _all_but_dropped, lowest=True, among_all=True),
+}
+
+
+def training_table(settings: Settings, secondary: pd.DataFrame, name: str, target: str = "validation") -> pd.DataFrame:
+    """What a line of Table 2 or 3 trains on: ``smiles, label`` of the training split and of the secondary set.
+
+    Parameters
+    ----------
+    secondary
+        ``smiles``, ``label``, and ``corrupted`` for the oracle.
+    name
+        A key of ``SELECTIONS``; what it needs is scored or valued unless it is on disk.
+    target
+        As in :func:`influence`.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, or the rule keeps nothing though it should keep something.
+    """
+    if name not in SELECTIONS:
+        raise DataError(f"unknown selection {name!r}; choose one of {', '.join(SELECTIONS)}")
+    line, train = SELECTIONS[name], pipeline.tables(settings).train
+    inputs = RuleInputs(settings, train, secondary, target)
+    if line.among_all:
+        inputs = RuleInputs(settings, train.head(0), inputs.everything, target)
+    values = rule_values(inputs, line.rule)
+    kept = keep_top(-values if line.lowest else values, line.keep(inputs, values))
+    if len(secondary) and name != "train alone" and not kept.any():
+        raise DataError(f"{name!r} keeps none of {len(values)} molecules; no score is positive")
+    return _joined(inputs.base, inputs.candidates[kept])
+
+
+def kinds_of(name: str) -> list[Kind]:
+    """The kinds of results that :func:`training_table` needs for a line, besides its own model."""
+    rule = SELECTIONS[name].rule
+    if SELECTIONS[name].among_all:
+        return [SHAPLEY]
+    return [INFLUENCE] if rule in ("influence by LiSSA", "gradient product without a sketch") else []

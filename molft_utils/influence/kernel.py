@@ -25,8 +25,8 @@ from transformers import PreTrainedModel
 
 from ..errors import DataError
 from ..training import molecule_batches
-from .curvature import Params
-from .scoring import molecule_loss, trained_parameters
+from .lissa import Params
+from .scores import molecule_loss, require_labels, trained_parameters
 
 #: Gradients that are computed at a time; more are no faster on two cores.
 CHUNK = 16
@@ -39,13 +39,8 @@ BLOCK = 16_384
 class Kernel:
     """The tangent kernel of a model, and its residuals (standardised prediction minus label).
 
-    Attributes
-    ----------
-    train : float64 [n_train, n_train]
-        K of the training molecules, J J^T.
-    cross : float64 [n_queries, n_train]
-        K of the queries with the training molecules.
-    train_residuals, query_residuals : float64 [n_train], [n_queries]
+    ``train`` [n_train, n_train] is K of the training molecules, J J^T; ``cross`` [n_queries, n_train] K of the queries
+    with them; ``train_residuals`` [n_train] and ``query_residuals`` [n_queries]. All are float64.
     """
 
     train: np.ndarray
@@ -56,8 +51,8 @@ class Kernel:
     @cached_property
     def largest_eigenvalue(self) -> float:
         """That of the Gauss-Newton matrix, by which a damping is chosen."""
-        start = np.ones(len(self.train))
-        return float(eigsh(self.train, k=1, v0=start, return_eigenvectors=False)[0]) * 2 / len(self.train)
+        n = len(self.train)
+        return float(eigsh(self.train, k=1, v0=np.ones(n), return_eigenvectors=False)[0]) * 2 / n
 
     def scores(self, damping: float) -> np.ndarray:
         """Influence of each training molecule on each query's loss: float64 [n_queries, n_train].
@@ -66,13 +61,13 @@ class Kernel:
         standard deviations of the labels, as :func:`~molft_utils.influence.influence_scores` gives them.
         """
         # A step of the prediction changes the query's squared error by 2 r times as much.
-        return -2 * len(self.train) * self.query_residuals[:, None] * self.pulls(damping)
+        return -2 * len(self.train) * self.query_residuals[:, None] * self.prediction_shifts(damping)
 
-    def pulls(self, damping: float) -> np.ndarray:
+    def prediction_shifts(self, damping: float) -> np.ndarray:
         """By how much each training molecule moves each query's prediction: float64 [n_queries, n_train].
 
-        In standard deviations of the labels; positive: having that molecule raises the prediction. It is -r times what
-        :func:`influence_kernel`'s formula gives for the pair, where r is the training molecule's residual.
+        In standard deviations of the labels; positive: having that molecule raises the prediction. It is -r times the
+        weight of the pair in kernel ridge regression, where r is the training molecule's residual.
         """
         weights = cho_solve(self._factor(damping), self.cross.T).T  # K_q (K + n damping / 2 I)^-1
         return -weights * self.train_residuals
@@ -102,22 +97,15 @@ class Kernel:
 
 
 def influence_kernel(
-    model: PreTrainedModel,
-    train: pd.DataFrame,
-    queries: pd.DataFrame,
-    parameters: str = "all",
-    sketch: int | None = None,
-    memory: float = 12.0,
-    seed: int = 0,
-) -> Kernel:
+    model: PreTrainedModel, train: pd.DataFrame, queries: pd.DataFrame, parameters: str = "all",
+    sketch: int | None = None, memory: float = 12.0, seed: int = 0,
+) -> Kernel:  # fmt: skip
     """Compute the tangent kernel of a fine-tuned regression model.
 
     Parameters
     ----------
     model
         In eval mode, plain or wrapped by peft: then the adapter's parameters alone count.
-    train, queries
-        Tables with ``smiles`` and ``label`` (logD).
     parameters : {"all", "head"}
     sketch
         Add up the derivatives, with random signs, in so many buckets (count sketch; Charikar et al. 2002), and
@@ -132,39 +120,28 @@ def influence_kernel(
     Memory: 2 bytes for each molecule and parameter (the mini checkpoint with 4,500 molecules: 7.5 GB), or 4 for each
     molecule and bucket. Time on two cores, mini checkpoint, 4,500 molecules: about a minute for the derivatives, and
     several for the products of all of them, or seconds with a sketch.
-
-    Raises
-    ------
-    DataError
-        If the model is in train mode or redraws Omega, a table is empty, or the memory would not do.
     """
+    require_labels(train, "train")
+    require_labels(queries, "queries")
     molecule_loss(model)  # refuses a model that is not the same function twice
     params = trained_parameters(model, parameters)
     everyone = pd.concat([train, queries], ignore_index=True)
     n, p = len(everyone), sum(t.numel() for t in params.values())
-    _require_memory(n, p, sketch, memory)
+    needed = n * (sketch * 4 if sketch else p * 2) / 1e9
+    if needed > memory:
+        raise DataError(
+            f"the derivatives of {n:,} molecules by {p:,} parameters take {needed:.0f} GB, more than the {memory:g} GB "
+            "allowed; give sketch=16384, parameters='head', a LoRA model, or more memory"
+        )
     features = torch.empty(n, sketch or p, dtype=torch.float32 if sketch else torch.float16)
     residuals = _derivatives(model, params, everyone, _sketcher(p, sketch, seed) if sketch else None, features)
     gram = _products(features, len(train), model.device).double().numpy()
     return Kernel(gram[: len(train)], gram[len(train) :], residuals[: len(train)], residuals[len(train) :])
 
 
-def _require_memory(n: int, p: int, sketch: int | None, limit: float) -> None:
-    needed = n * (sketch * 4 if sketch else p * 2) / 1e9
-    if needed > limit:
-        raise DataError(
-            f"the derivatives of {n:,} molecules by {p:,} parameters take {needed:.0f} GB, more than the {limit:g} GB "
-            "allowed; give sketch=16384, parameters='head', a LoRA model, or more memory"
-        )
-
-
 @torch.no_grad()  # vmap and grad see through it; the parameters that are not asked for need no graph
 def _derivatives(
-    model: PreTrainedModel,
-    params: Params,
-    table: pd.DataFrame,
-    add_up: Callable[[Tensor], Tensor] | None,
-    features: Tensor,
+    model: PreTrainedModel, params: Params, table: pd.DataFrame, add_up: Callable | None, features: Tensor
 ) -> np.ndarray:
     """Write the derivatives of standardised predictions, added up or as they are, into ``features`` [n, k].
 

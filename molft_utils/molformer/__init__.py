@@ -1,7 +1,7 @@
 """MoLFormer in plain PyTorch, its tokeniser, and its checkpoints."""
 
-from .checkpoints import XL, XL_REVISION, checkpoint_hash, device, load_model, locate, quiet_transformers
+from .checkpoints import XL, XL_REVISION, device, load_model, locate, quiet_transformers
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap, attention_weights
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
-from .tokenization_molformer import MAX_TOKENS, PAD, load_tokenizer, token_lengths, tokenise, unknown_parts
+from .tokenization_molformer import MAX_TOKENS, PAD, load_tokenizer, smiles_list, token_lengths, tokenise, unknown_parts

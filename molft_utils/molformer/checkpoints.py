@@ -1,6 +1,5 @@
 """Checkpoints: the mini one in ``data/molformer-mini``, the published one on the hub, or any folder."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..errors import CheckpointError
-from ..files import CARRIED, damaged_files, file_hash
+from ..files import CARRIED
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel
 
 #: The published checkpoint. The revision is pinned, so that its weights cannot change.
@@ -59,25 +58,10 @@ def locate(checkpoint: str | Path) -> tuple[str, dict]:
     folder = CARRIED.get(str(checkpoint), Path(checkpoint))
     if not (folder / "model.safetensors").exists():
         raise CheckpointError(
-            f"{folder} holds no model.safetensors. Checkpoints are 'mini' and 'mini-descriptors' (`make mini` makes "
-            "both), 'xl' (from the hub), or a folder that save_pretrained wrote."
+            f"{folder} holds no model.safetensors. Checkpoints are 'mini' and 'mini-descriptors' (`git checkout data` "
+            "brings both back), 'xl' (from the hub), or a folder that save_pretrained wrote."
         )
     return str(folder), {}
-
-
-def checkpoint_hash(checkpoint: str | Path) -> str:
-    """A string that identifies a checkpoint: the published one's revision, else a sha256 of weights and configuration.
-
-    Raises
-    ------
-    CheckpointError
-        As :func:`locate`.
-    """
-    name, on_hub = locate(checkpoint)
-    if on_hub:
-        return on_hub["revision"]
-    files = [path for part in ("model.safetensors", "config.json") if (path := Path(name) / part).exists()]
-    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
 
 
 def load_model(
@@ -109,13 +93,8 @@ def load_model(
         config = {"classifier_head": head, "num_labels": 1, "problem_type": "regression", **config}
     # The published files say deterministic_eval=False, which would redraw Omega at every prediction.
     config = {"deterministic_eval": True, **config}
-    if not on_hub and (damaged := damaged_files(Path(name))):
-        raise CheckpointError(
-            f"{name} is damaged: {', '.join(damaged)} is not as it was written. `git checkout` brings the repository's "
-            "checkpoints back; any other is to be made again."
-        )
     try:
-        with quiet_transformers(keep_bars=bool(on_hub)):  # a download's; what is missing is looked at below
+        with quiet_transformers(keep_bars=bool(on_hub)):  # a download's; missing weights are reported below
             # A pair with output_loading_info; the library's type hints know only the model.
             model_and_report: Any = MODEL_CLASSES[task].from_pretrained(
                 name, **on_hub, **config, use_safetensors=True, output_loading_info=True

@@ -69,8 +69,9 @@ class FeatureMap(nn.Module):
         self.d = config.hidden_size // config.num_attention_heads
         self.n_features = config.num_random_features
         self.kernel = ACT2FN[config.feature_map_kernel]
-        #: Whether a forward pass draws a new Omega, in training mode (True) and in eval mode (False).
-        self.redraw = {True: config.redraw_in_training, False: not config.deterministic_eval}
+        #: Whether a forward pass draws a new Omega, in training mode and in eval mode.
+        self.redraw_in_training = config.redraw_in_training
+        self.redraw_in_evaluation = not config.deterministic_eval
         self.register_buffer("weight", torch.empty(self.d, self.n_features))
 
     def draw(self) -> None:
@@ -107,8 +108,9 @@ class MolformerSelfAttention(nn.Module):
         self.feature_map = FeatureMap(config)
 
     def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        if self.feature_map.redraw[self.training]:
-            self.feature_map.draw()
+        omega = self.feature_map
+        if omega.redraw_in_training if self.training else omega.redraw_in_evaluation:
+            omega.draw()
         q, k, v = (
             layer(hidden).unflatten(-1, (self.n_heads, -1))  # [B, L, H, d]
             for layer in (self.query, self.key, self.value)
@@ -128,7 +130,7 @@ class MolformerSelfAttention(nn.Module):
 
 @torch.no_grad()
 def attention_weights(attention: MolformerSelfAttention, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """What the forward pass never forms: how much each token looks at each, for pictures of molecules without padding.
+    """What the forward pass never forms: the weight of each token for each, for pictures of molecules without padding.
 
     Parameters
     ----------

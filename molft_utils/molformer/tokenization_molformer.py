@@ -1,16 +1,17 @@
 """SMILES as tokens."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding
+import pandas as pd
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import CheckpointError, DataError
-from ..files import MINI_FOLDER, NAMED
+from ..files import CARRIED, NAMED
 
 #: The report's limit, <bos> and <eos> included; three of the 4,200 molecules are longer.
 MAX_TOKENS = 128
@@ -23,7 +24,7 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
     """Load the SMILES tokeniser; every MoLFormer has the same, so a folder without one gets the repository's copy.
 
     It is a word-level vocabulary over a regular expression. Beware: characters that the expression misses are dropped
-    without a word ("HCl" becomes "Cl"); the loaders in :mod:`molft_utils.data` refuse such strings.
+    without a word ("HCl" becomes "Cl"); :func:`tokenise` refuses such strings.
 
     Each call builds a tokeniser of the caller's own (2 ms), since it holds state that may change, such as padding.
 
@@ -32,7 +33,7 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
     CheckpointError
         If the file is missing or damaged.
     """
-    file = MINI_FOLDER / "tokenizer.json"
+    file = CARRIED["mini"] / "tokenizer.json"
     if checkpoint not in NAMED and (Path(checkpoint) / "tokenizer.json").exists():
         file = Path(checkpoint) / "tokenizer.json"
     try:
@@ -54,53 +55,61 @@ def load_tokenizer(checkpoint: str | Path = "mini") -> PreTrainedTokenizerFast:
 
 
 @lru_cache(maxsize=1)
-def _shared_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokeniser of the functions below, built once; each of their calls sets truncation and padding itself."""
-    return load_tokenizer()
+def _shared_tokenizer() -> Tokenizer:
+    """The tokeniser of the functions below, built once; none of them cuts or pads with it."""
+    return load_tokenizer().backend_tokenizer
 
 
-def _texts(smiles: Iterable[str]) -> list[str]:
-    """The SMILES as a list of texts that the library can read: half a character of UTF-16 becomes one that it drops."""
+def smiles_list(smiles: Iterable[str]) -> list[str]:
+    """SMILES as a list of texts; a DataError if they are anything else, such as one text or a whole table."""
     if isinstance(smiles, str):
         raise DataError(f"{smiles[:50]!r} is one text, not a list of SMILES; put it in a list")
+    if isinstance(smiles, pd.DataFrame | Mapping):
+        raise DataError("a table is no list of SMILES; give its column, table['smiles']")
     texts = list(smiles)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"SMILES number {row}, counted from 0, is {text!r} and no text; give a string")
-    return [re.sub("[\ud800-\udfff]", "\ufffd", text) for text in texts]
+    return texts
 
 
-def _ids(smiles: Iterable[str], **limits) -> list[list[int]]:
-    texts = _texts(smiles)
-    return _shared_tokenizer()(texts, **limits)["input_ids"] if texts else []  # the library fails on an empty list
+def _encodings(texts: list[str]) -> list[Encoding]:
+    """Tokens with their places in the text; half a character of UTF-16, which the library cannot read, is unknown."""
+    return _shared_tokenizer().encode_batch([re.sub("[\ud800-\udfff]", "\ufffd", text) for text in texts])
 
 
-def tokenise(smiles: Sequence[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
-    """Token ids of each SMILES, <bos> and <eos> included; longer ones are cut to ``max_tokens``."""
-    return _ids(smiles, truncation=True, max_length=max_tokens)
+def tokenise(smiles: Iterable[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
+    """Token ids of each SMILES as it is written, <bos> and <eos> included; longer ones are cut to ``max_tokens``.
+
+    Raises
+    ------
+    DataError
+        If this is no list of texts, or the tokeniser does not know a part of one and would leave it out.
+    """
+    texts = smiles_list(smiles)
+    encodings = _encodings(texts)
+    for text, encoding in zip(texts, encodings, strict=True):
+        if unknown := _unknown(text, encoding):
+            raise DataError(f"the tokeniser does not know {unknown[0]!r} in {text[:200]!r}; take the molecule out")
+    ids = [encoding.ids for encoding in encodings]
+    return [i if len(i) <= max_tokens else [*i[: max_tokens - 1], i[-1]] for i in ids]
 
 
 def token_lengths(smiles: Iterable[str]) -> np.ndarray:
     """Number of tokens of each SMILES, <bos> and <eos> included: int array [n]."""
-    return np.array([len(ids) for ids in _ids(smiles)], dtype=int)
+    return np.array([len(encoding) for encoding in _encodings(smiles_list(smiles))], dtype=int)
 
 
-def unknown_parts(smiles: Sequence[str]) -> list[list[str]]:
+def unknown_parts(smiles: Iterable[str]) -> list[list[str]]:
     """What the tokeniser drops or does not know in each SMILES, in order: nothing where its tokens give it back."""
-    texts = _texts(smiles)
-    encodings = (_shared_tokenizer()(texts).encodings or []) if texts else []
-    unknown = _shared_tokenizer().unk_token
-    return [_between(text, _known_spans(e, unknown)) for text, e in zip(smiles, encodings, strict=True)]
+    texts = smiles_list(smiles)
+    return [_unknown(text, encoding) for text, encoding in zip(texts, _encodings(texts), strict=True)]
 
 
-def _known_spans(encoding: Encoding, unknown: str) -> list[tuple[int, int]]:
-    """Where each token stands in the text, <bos> and <eos> left out, and unknown tokens, too."""
-    inner = zip(encoding.tokens[1:-1], encoding.offsets[1:-1], strict=True)
-    return [span for token, span in inner if token != unknown]
-
-
-def _between(text: str, spans: list[tuple[int, int]]) -> list[str]:
-    """The parts of a text that no span covers."""
-    ends = [0, *(stop for _, stop in spans)]
-    starts = [*(start for start, _ in spans), len(text)]
+def _unknown(text: str, encoding: Encoding) -> list[str]:
+    """The parts of a text that no known token covers."""
+    tokens = zip(encoding.tokens[1:-1], encoding.offsets[1:-1], strict=True)  # without <bos> and <eos>
+    known = [span for token, span in tokens if token != "<unk>"]
+    ends = [0, *(end for _, end in known)]
+    starts = [*(start for start, _ in known), len(text)]
     return [text[end:start] for end, start in zip(ends, starts, strict=True) if start > end]

@@ -1,8 +1,6 @@
-"""Data values by TS-DShapley."""
+"""Data values by TS-DShapley, and other data values at comparable cost."""
 
 from ..training import embed
-from .enumeration import exact_values
-from .marginals import prefix_utilities
+from .other_values import banzhaf_values, beta_values, knn_values, leave_one_out, out_of_bag, out_of_fold, semivalues
 from .removal import removal_curve
-from .rivals import banzhaf_values, beta_values, knn_values, leave_one_out, out_of_bag, out_of_fold, semivalues
-from .sampling import Values, permutation_values, rank_correlation, ts_dshapley
+from .ts_dshapley import Values, exact_values, permutation_values, prefix_utilities, rank_correlation, ts_dshapley

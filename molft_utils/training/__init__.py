@@ -2,8 +2,6 @@
 
 from .batches import LengthBatches, length_batches, model_tokens, molecule_batches, pad
 from .inference import attention, embed, predict
-from .memory import naming_batch
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm
 from .regression import finetune
-from .run_folder import Checksums, alone_in, resume_point
-from .trainer import Fit, OneDevice, resolved_precision
+from .trainer import Fit, OneDevice, resolved_precision, resume_point

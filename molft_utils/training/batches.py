@@ -1,28 +1,47 @@
-"""What a training step reads: molecules as token ids, in batches of similar lengths."""
+"""What a training step reads: checked token ids, in batches of molecules of similar lengths."""
 
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
-from transformers import PreTrainedModel
+from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from ..data import canonicalise, randomised
-from ..errors import DataError
-from ..molformer import PAD, tokenise, unknown_parts
+from ..data import canonicalise, randomised, token_ids
+from ..data.molecules import LONGEST_SMILES
+from ..errors import DataError, DataWarning
+from ..molformer import load_tokenizer, tokenise
+
+
+def cut_ids(smiles: Sequence[str], canonical: bool, max_tokens: int) -> list[list[int]]:
+    """As ``data.token_ids``, with a DataWarning that names the molecules of which the model does not see the end."""
+    whole = token_ids(smiles, canonical, LONGEST_SMILES + 2)
+    too_long = [i for i, ids in enumerate(whole) if len(ids) > max_tokens]
+    if too_long:
+        named = "; ".join(f"{list(smiles)[i]} has {len(whole[i])}" for i in too_long[:3])
+        more = f"; and {len(too_long) - 3} more" if len(too_long) > 3 else ""
+        message = f"molecules of more than {max_tokens} tokens are cut, and the model does not see the rest: "
+        warnings.warn(message + named + more, DataWarning, stacklevel=3)
+    return [ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]] for ids in whole]  # <eos> stays
+
+
+def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> list[list[int]]:
+    """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most."""
+    return cut_ids(smiles, model.config.canonical_smiles, model.config.max_tokens)
 
 
 class RandomisedSmiles(Dataset):
     """Molecules as token ids with their labels; a share of them as a random SMILES, a new one at each reading."""
 
-    def __init__(self, table: pd.DataFrame, max_tokens: int, share: float = 0.0):
-        self.smiles = list(table["smiles"])
+    def __init__(self, table: pd.DataFrame, canonical: bool, max_tokens: int, share: float = 0.0):
+        self.ids = cut_ids(table["smiles"], canonical, max_tokens)
+        self.smiles = [canonicalise(s) if canonical else s for s in table["smiles"]]
         self.labels = [float(y) for y in table["label"]]
-        self.ids = tokenise(self.smiles, max_tokens)
         self.share, self.max_tokens = share, max_tokens
 
     def __len__(self) -> int:
@@ -39,8 +58,8 @@ class RandomisedSmiles(Dataset):
 class LengthBatches(Sampler[int]):
     """An epoch's order: batches of molecules of similar lengths, so that little is padded, the batches shuffled.
 
-    transformers' own grouping by length leaves 6.7 % padding on the training split, and walks from long molecules to
-    short ones four times an epoch. ``jitter`` stretches each length at random, so that batches differ between epochs.
+    transformers' own grouping by length leaves 6.7 % padding on the training split, and goes from long molecules to
+    short ones four times per epoch. ``jitter`` stretches each length at random, so that batches differ between epochs.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, jitter: float = 0.05):
@@ -59,47 +78,17 @@ class LengthBatches(Sampler[int]):
         yield from rest.tolist()  # what fills no batch comes last, of any length
 
 
+@lru_cache(maxsize=1)
+def _padding() -> DataCollatorWithPadding:
+    return DataCollatorWithPadding(load_tokenizer())
+
+
 def pad(molecules: Sequence[dict]) -> dict[str, Tensor]:
-    """Pad molecules to the longest of the batch.
+    """Pad molecules to the longest of the batch: ``input_ids`` and ``attention_mask`` [B, L], ``labels`` [B] if given.
 
-    transformers' own collators do the same through Python lists, which costs a twentieth of a training step.
-
-    Parameters
-    ----------
-    molecules
-        Each with ``input_ids``, a sequence of token ids, and perhaps ``labels``, a number.
-
-    Returns
-    -------
-    dict
-        ``input_ids`` and ``attention_mask`` (1 at tokens, 0 at padding) [B, L], int64; ``labels`` [B], float32, if
-        given.
+    The mask is 1 at tokens and 0 at padding.
     """
-    rows = [torch.tensor(m["input_ids"]) for m in molecules]
-    ids = pad_sequence(rows, batch_first=True, padding_value=PAD)
-    lengths = torch.tensor([len(row) for row in rows])
-    batch = {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long()}
-    if "labels" in molecules[0]:
-        batch["labels"] = torch.tensor([m["labels"] for m in molecules], dtype=torch.float32)
-    return batch
-
-
-def model_tokens(model: PreTrainedModel | PeftModel, smiles: Sequence[str]) -> list[list[int]]:
-    """Token ids as the model was trained on them: its configuration knows whether canonical, and how long at most.
-
-    Raises
-    ------
-    DataError
-        If a SMILES cannot be read, or holds what the tokeniser does not know and would leave out.
-    """
-    if isinstance(smiles, str):
-        raise DataError(f"{smiles[:50]!r} is one text, not a list of SMILES; put it in a list")
-    rewrite = canonicalise if model.config.canonical_smiles else str
-    texts = [rewrite(s) for s in smiles]
-    for text, unknown in zip(texts, unknown_parts(texts), strict=True):
-        if unknown:
-            raise DataError(f"the tokeniser does not know {unknown[0]!r} in {text[:200]!r}; take the molecule out")
-    return tokenise(texts, model.config.max_tokens)
+    return dict(_padding()(list(molecules)))
 
 
 def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np.ndarray]:
@@ -109,24 +98,9 @@ def length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[np
 
 
 def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: int) -> tuple[list[dict], list[int]]:
-    """Batches of molecules of similar lengths, and the table's row number of each molecule in their order.
+    """Batches of molecules of similar lengths, and the table's row number, from 0, of each molecule in their order.
 
-    Parameters
-    ----------
-    table
-        ``smiles`` and ``label``, n rows.
-
-    Returns
-    -------
-    batches
-        Each with ``input_ids`` and ``attention_mask`` [B, L] and ``labels`` [B], on the model's device.
-    rows
-        n row numbers, counted from 0.
-
-    Raises
-    ------
-    DataError
-        If the table has no rows.
+    A batch has ``input_ids`` and ``attention_mask`` [B, L] and ``labels`` [B], on the model's device.
     """
     if not len(table):
         raise DataError("the table has no rows to make batches from; give at least one molecule")
@@ -135,7 +109,7 @@ def molecule_batches(model: PreTrainedModel, table: pd.DataFrame, batch_size: in
     labels = torch.tensor(table["label"].to_numpy(), dtype=p.dtype)
     batches, rows = [], []
     for chosen in length_batches(ids, batch_size):
-        batch = pad([{"input_ids": ids[i]} for i in chosen])
-        batches.append({**batch, "labels": labels[chosen]})
+        batch = {**pad([{"input_ids": ids[i]} for i in chosen]), "labels": labels[chosen]}
+        batches.append({name: value.to(p.device) for name, value in batch.items()})
         rows += chosen.tolist()
-    return [{name: value.to(p.device) for name, value in batch.items()} for batch in batches], rows
+    return batches, rows

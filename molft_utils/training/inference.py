@@ -1,4 +1,4 @@
-"""From SMILES to predictions, and to the pooled vectors beneath them."""
+"""From SMILES to predictions, to the pooled vectors below them, and to attention weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,26 +10,17 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..data import randomised
 from ..errors import DataError
-from ..molformer import MolformerForSequenceClassification, attention_weights, load_tokenizer, tokenise
+from ..molformer import MolformerForSequenceClassification, attention_weights, load_tokenizer
 from .batches import length_batches, model_tokens, pad
-from .memory import naming_batch
 
 
 @torch.inference_mode()
-def predict(
-    model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64, n_random: int | None = None
-) -> np.ndarray:
+def predict(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
     """Predict labels in their own unit (logD), in eval mode and full precision.
 
-    A model remembers in its configuration whether it was trained on canonical SMILES and how many random SMILES of
-    a molecule it averages over; ``n_random`` overrides the latter.
-
-    Parameters
-    ----------
-    model
-        A regression model, plain or wrapped by peft.
+    The regression model, plain or wrapped by peft, remembers in its configuration whether it was trained on canonical
+    SMILES, and how many tokens it sees.
 
     Returns
     -------
@@ -38,42 +29,47 @@ def predict(
     Raises
     ------
     DataError
-        If the model is no regression model, there are no SMILES, or one cannot be read.
+        If the model is no regression model, there are no SMILES, or it cannot read one.
     """
-    _require_regression(model)
-    n_random = model.config.n_random if n_random is None else n_random
-    forms = [model_tokens(model, smiles)]
-    for seed in range(n_random):
-        forms.append(tokenise([randomised(s, seed) for s in smiles], model.config.max_tokens))
-    predictions = [_in_batches(model, ids, batch_size, lambda **batch: model(**batch).logits) for ids in forms]
-    return np.mean(predictions, axis=0).squeeze(-1)
+    kind = type(_unwrapped(model))
+    if not issubclass(kind, MolformerForSequenceClassification) or model.config.num_labels != 1:
+        raise DataError(
+            f"a {kind.__name__} with {model.config.num_labels} labels predicts no logD; "
+            "load the model with task='regression' and fine-tune it"
+        )
+    return _in_batches(model, smiles, batch_size, lambda **batch: model(**batch).logits.squeeze(-1))
 
 
 @torch.inference_mode()
 def embed(model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int = 64) -> np.ndarray:
-    """Pooled vectors as a regression head sees them, in eval mode.
+    """Pooled vectors as a regression head sees them, in eval mode: np.ndarray [n, d], float64.
 
-    Parameters
-    ----------
-    model
-        An encoder, a masked-language model or a regression model, plain or wrapped by peft.
-
-    Returns
-    -------
-    np.ndarray [n, d], float64.
-
-    Raises
-    ------
-    DataError
-        If there are no SMILES, or one cannot be read.
+    The model is an encoder, a masked-language model or a regression model, plain or wrapped by peft.
     """
     encoder = _unwrapped(model).base_model  # an encoder's is the encoder itself
-    return _in_batches(model, model_tokens(model, smiles), batch_size, lambda **batch: encoder(**batch).pooler_output)
+    return _in_batches(model, smiles, batch_size, lambda **batch: encoder(**batch).pooler_output)
+
+
+def _in_batches(
+    model: PreTrainedModel | PeftModel, smiles: Sequence[str], batch_size: int, compute: Callable[..., Tensor]
+) -> np.ndarray:
+    """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``smiles``, in eval mode."""
+    ids = model_tokens(model, smiles)
+    if not ids:
+        raise DataError("there are no SMILES; give at least one")
+    order, rows = [], []
+    with evaluating(model):
+        for batch in length_batches(ids, batch_size):
+            padded = pad([{"input_ids": ids[i]} for i in batch])
+            inputs = {name: value.to(model.device) for name, value in padded.items()}
+            rows.append(compute(**inputs).cpu().double().numpy())  # in this order: Apple's GPUs have no float64
+            order.append(batch)
+    return np.concatenate(rows)[np.argsort(np.concatenate(order))]
 
 
 @torch.inference_mode()
 def attention(model: PreTrainedModel, smiles: str, layer: int = -1) -> tuple[list[str], np.ndarray]:
-    """How much each token of a molecule looks at each other one in a layer, averaged over heads.
+    """Attention weights of a molecule's tokens in a layer, averaged over heads.
 
     Parameters
     ----------
@@ -87,26 +83,20 @@ def attention(model: PreTrainedModel, smiles: str, layer: int = -1) -> tuple[lis
     tokens : list of str
         ``<bos>`` and ``<eos>`` included.
     weights : np.ndarray [tokens, tokens]
-        A row sums to 1.
+        Row i holds the weights of token i as a query; a row sums to 1.
     """
     encoder = _unwrapped(model).base_model
     module = encoder.get_submodule("encoder.layer")[layer].attention.self  # type: ignore[index, union-attr]
     seen: dict[str, Any] = {}
     ids = model_tokens(model, [smiles])[0]
-    with _watching(module, seen):
-        encoder(input_ids=torch.tensor([ids], device=model.device))
-    weights = attention_weights(module, seen["hidden"], seen["rotary"])
-    return list(load_tokenizer().convert_ids_to_tokens(ids)), weights[0].mean(dim=0).cpu().numpy()
-
-
-@contextmanager
-def _watching(module: nn.Module, seen: dict) -> Iterator[None]:
-    """Keep the arguments with which an attention module is called."""
+    # The forward pass of linear attention never forms the weights: keep its arguments, and form them afterwards.
     hook = module.register_forward_pre_hook(lambda _, args: seen.update(hidden=args[0], rotary=args[2]))
     try:
-        yield
+        encoder(input_ids=torch.tensor([ids], device=model.device))
     finally:
         hook.remove()
+    weights = attention_weights(module, seen["hidden"], seen["rotary"])
+    return list(load_tokenizer().convert_ids_to_tokens(ids)), weights[0].mean(dim=0).cpu().numpy()
 
 
 @contextmanager
@@ -123,28 +113,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
-
-
-def _require_regression(model: PreTrainedModel | PeftModel) -> None:
-    kind = type(_unwrapped(model))
-    if not issubclass(kind, MolformerForSequenceClassification) or model.config.num_labels != 1:
-        raise DataError(
-            f"a {kind.__name__} with {model.config.num_labels} labels predicts no logD; "
-            "load the model with task='regression' and fine-tune it"
-        )
-
-
-def _in_batches(
-    model: PreTrainedModel | PeftModel, ids: Sequence[Sequence[int]], batch_size: int, compute: Callable[..., Tensor]
-) -> np.ndarray:
-    """What ``compute`` makes of each molecule [n, ...], float64, in the order of ``ids``, in eval mode."""
-    if not len(ids):
-        raise DataError("there are no SMILES; give at least one")
-    order, rows = [], []
-    with evaluating(model), naming_batch("batch_size", batch_size):
-        for batch in length_batches(ids, batch_size):
-            padded = pad([{"input_ids": ids[i]} for i in batch])
-            inputs = {name: value.to(model.device) for name, value in padded.items()}
-            rows.append(compute(**inputs).cpu().double().numpy())  # in this order: Apple's GPUs have no float64
-            order.append(batch)
-    return np.concatenate(rows)[np.argsort(np.concatenate(order))]

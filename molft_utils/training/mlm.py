@@ -1,4 +1,4 @@
-"""Masked tokens: hiding them, predicting them, counting how often the model is right."""
+"""Masked-language modelling (Devlin et al. 2019): hide tokens, predict them, count how often the model is right."""
 
 import dataclasses
 import hashlib
@@ -15,14 +15,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..data import canonicalise
 from ..errors import DataError
-from ..molformer import MAX_TOKENS, load_tokenizer, tokenise
-from ..profiles import Settings
-from .batches import length_batches
+from ..molformer import MAX_TOKENS, load_tokenizer
+from ..settings import Settings
+from .batches import cut_ids, length_batches
 from .inference import evaluating
-from .memory import naming_batch
-from .trainer import Fit, Plan, run_trainer, start_hash
+from .trainer import Fit, Plan, run_trainer
+
+#: Share of the tokens that are predicted; 80 % of these become <mask>, 10 % a random token, and 10 % stay.
+MASKED_SHARE = 0.15
 
 
 def pretrain_mlm(
@@ -32,63 +33,30 @@ def pretrain_mlm(
     validation: Sequence[str] | None = None,
     output_dir: str | Path | None = None,
 ) -> Fit:
-    """Masked-language-model fine-tuning on SMILES (Devlin et al. 2019).
-
-    The model predicts 15 % of the tokens; 80 % of these become <mask>, 10 % a random token, and 10 % stay.
+    """Continue the pretraining of a masked-language model on SMILES; it is changed in place.
 
     Parameters
     ----------
-    model
-        A masked-language model; it is changed in place.
-    smiles
-        The training molecules.
-    settings
-        The groups data, training and mlm are read.
     validation
         SMILES that are masked once, so that their loss can be compared between epochs. Without them the model after the
         last epoch is kept, and the history has no validation loss.
     output_dir
-        As for :func:`finetune`.
-
-    Raises
-    ------
-    DataError
-        If there are no SMILES, or one cannot be read.
-    StaleRunError, CheckpointError, StorageError, BatchTooLargeError, DivergenceError
-        As :func:`finetune`.
+        As for :func:`finetune`, which raises the same errors.
     """
     if not len(smiles):
         raise DataError("no SMILES to train on")
-    rewrite = canonicalise if settings.data.canonical else str
-    smiles, validation = ([rewrite(s) for s in part] for part in (smiles, () if validation is None else validation))
-    max_tokens, group = settings.data.max_tokens, settings.mlm
-    plan = Plan("masked-language modelling", group.learning_rate, group.batch_size, group.epochs, settings.training)
-    stamp = {
-        **plan.stamp(),
-        "max_tokens": max_tokens,
-        "data": [hashlib.sha256("\n".join(part).encode()).hexdigest() for part in (smiles, validation)],
-        "start": start_hash(model),
-    }
-    molecules = [{"input_ids": ids} for ids in tokenise(smiles, max_tokens)]
-    validated = masked_examples(validation, max_tokens) if validation else None
-    with naming_batch("mlm_batch_size", group.batch_size):
-        return run_trainer(model, molecules, validated, mlm_collator(load_tokenizer()), plan, stamp, output_dir)
+    validation = [] if validation is None else validation
+    # Training molecules are masked by the collator, in each epoch at other places; validation molecules once, here.
+    train_set = [{"input_ids": ids} for ids in cut_ids(smiles, settings.canonical, settings.max_tokens)]
+    validation_set = masked_examples(validation, settings.canonical, settings.max_tokens) or None
 
-
-#: Share of the tokens that are predicted; 80 % of these become <mask>, 10 % another token (Devlin et al. 2019).
-MASKED_SHARE = 0.15
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedScores:
-    """Cross entropy in nats a masked token, share of masked tokens predicted right, and their number."""
-
-    loss: float
-    accuracy: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"masked-token loss {self.loss:.3f} nats, accuracy {self.accuracy:.3f}, {self.n:,} masked tokens"
+    made_from = {name: getattr(settings, name) for name in ("canonical", "max_tokens")}
+    for name, part in (("training", smiles), ("validation", validation)):
+        made_from[name] = hashlib.sha256("\n".join(part).encode()).hexdigest()
+    plan = Plan(
+        "masked-language modelling", settings.mlm_learning_rate, settings.mlm_batch_size, settings.mlm_epochs, made_from
+    )
+    return run_trainer(model, train_set, validation_set, mlm_collator(load_tokenizer()), plan, settings, output_dir)
 
 
 def mlm_collator(
@@ -100,16 +68,30 @@ def mlm_collator(
     return lambda items: ready(items) if "labels" in items[0] else mask(items)
 
 
-def masked_examples(smiles: Sequence[str], max_tokens: int = MAX_TOKENS, seed: int = 0) -> list[dict]:
+def masked_examples(
+    smiles: Sequence[str], canonical: bool = False, max_tokens: int = MAX_TOKENS, seed: int = 0
+) -> list[dict]:
     """Mask each SMILES once, with a generator of its own: ``input_ids`` and ``labels`` (-100 where not masked)."""
     mask = DataCollatorForLanguageModeling(load_tokenizer(), mlm_probability=MASKED_SHARE)
     # What its own argument does from transformers 5.23 on; in 5.15 the seed 0 counts as none.
     mask.generator = torch.Generator().manual_seed(seed)
     examples = []
-    for ids in tokenise(smiles, max_tokens):
+    for ids in cut_ids(smiles, canonical, max_tokens):
         batch = mask([{"input_ids": ids}])
         examples.append({"input_ids": batch["input_ids"][0].tolist(), "labels": batch["labels"][0].tolist()})
     return examples
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedScores:
+    """Cross entropy in nats per masked token, share of masked tokens predicted right, and their number."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"masked-token loss {self.loss:.3f} nats, accuracy {self.accuracy:.3f}, {self.n:,} masked tokens"
 
 
 @torch.inference_mode()
@@ -117,27 +99,21 @@ def masked_scores(model: PreTrainedModel, smiles: Sequence[str], seed: int = 0, 
     """Mask 15 % of the tokens of each SMILES (the same ones for the same seed) and score the predictions.
 
     Pass SMILES in the form that the model knows: the checkpoints here were pretrained on canonical ones.
-
-    Raises
-    ------
-    DataError
-        If there are no SMILES, or so few tokens that none was masked.
     """
     if not len(smiles):
         raise DataError("there are no SMILES; give at least one")
     examples = masked_examples(smiles, seed=seed)
     collate = mlm_collator(load_tokenizer())
     loss, right, n = 0.0, 0, 0
-    with evaluating(model), naming_batch("batch_size", batch_size):
+    with evaluating(model):
         for batch in length_batches([e["input_ids"] for e in examples], batch_size):
-            collated = collate([examples[i] for i in batch])
-            inputs = {name: value.to(model.device) for name, value in collated.items()}
+            inputs = {name: value.to(model.device) for name, value in collate([examples[i] for i in batch]).items()}
             labels = inputs.pop("labels")
-            chosen = labels != -100
-            logits = model(**inputs).logits[chosen].float()
-            loss += float(nn.functional.cross_entropy(logits, labels[chosen], reduction="sum"))
-            right += int((logits.argmax(-1) == labels[chosen]).sum())
-            n += int(chosen.sum())
+            masked = labels != -100
+            logits = model(**inputs).logits[masked].float()  # [masked tokens, vocabulary]
+            loss += float(nn.functional.cross_entropy(logits, labels[masked], reduction="sum"))
+            right += int((logits.argmax(-1) == labels[masked]).sum())
+            n += int(masked.sum())
     if not n:
         raise DataError(f"none of the tokens of {len(smiles)} SMILES was masked; give more SMILES or another seed")
     return MaskedScores(loss / n, right / n, n)
@@ -145,24 +121,12 @@ def masked_scores(model: PreTrainedModel, smiles: Sequence[str], seed: int = 0, 
 
 @torch.inference_mode()
 def fill_mask(model: PreTrainedModel, smiles: str, position: int, k: int = 5) -> pd.DataFrame:
-    """Hide one token of a SMILES and list the model's k likeliest guesses.
+    """Hide one token of a SMILES and list the model's k likeliest guesses: ``token``, ``probability`` and ``right``.
 
-    Parameters
-    ----------
-    position
-        The token's place, counted from 0, <bos> not counted.
-
-    Returns
-    -------
-    DataFrame with ``token``, ``probability`` and ``right``.
-
-    Raises
-    ------
-    DataError
-        If the SMILES has no such token.
+    ``position`` is the token's place, counted from 0, <bos> not counted.
     """
     tokenizer = load_tokenizer()
-    ids = torch.tensor([tokenizer(smiles)["input_ids"]], device=model.device)
+    ids = torch.tensor(cut_ids([smiles], False, MAX_TOKENS), device=model.device)
     if not 0 <= position < ids.shape[1] - 2:
         raise DataError(f"{smiles} has {ids.shape[1] - 2} tokens, counted from 0; there is no token {position}")
     truth = int(ids[0, position + 1])

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import current_process
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,13 +19,19 @@ from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
 
-from ..errors import CheckpointError, DivergenceError
-from ..files import naming_unwritable
-from ..groups import Training
+from ..errors import CheckpointError, DivergenceError, StaleRunError
+from ..files import write_atomically
 from ..molformer import load_tokenizer, quiet_transformers
+from ..settings import Settings
 from .batches import LengthBatches
-from .run_folder import Checksums, alone_in, early_stop, resume_point
+
+#: Settings that both kinds of training read.
+SHARED = ("precision", "seed", "weight_decay", "warmup", "patience", "min_delta")
+
+#: The file of a checkpoint that the Trainer writes last.
+STATE = "trainer_state.json"
 
 
 @dataclasses.dataclass
@@ -38,6 +46,132 @@ class Fit:
     model: PreTrainedModel | PeftModel
     history: pd.DataFrame
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is a run's own: the progress bar's title, three numbers, and from which settings and data it is made."""
+
+    title: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    made_from: dict[str, Any]
+
+
+def run_trainer(
+    model: PreTrainedModel | PeftModel,
+    train_set: Dataset | list | None,
+    validation_set: Dataset | list | None,
+    collate: Callable,
+    plan: Plan,
+    settings: Settings,
+    output_dir: str | Path | None,
+) -> Fit:
+    """Train ``model`` in place; with a validation set, stop early and restore the best epoch.
+
+    Parameters
+    ----------
+    train_set, validation_set, collate
+        Molecules as dictionaries with ``input_ids`` and, unless ``collate`` masks them, ``labels``.
+    settings
+        Those of ``SHARED`` are read.
+    output_dir
+        Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder.
+
+    Raises StaleRunError for a folder with another run (:func:`resume_point`), CheckpointError for a checkpoint with
+    anything but tensors, and DivergenceError for a loss that is not finite.
+    """
+    if output_dir is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            return run_trainer(model, train_set, validation_set, collate, plan, settings, scratch)
+    own = {"learning_rate": plan.learning_rate, "batch_size": plan.batch_size, "epochs": plan.epochs}
+    shared = {name: getattr(settings, name) for name in SHARED}
+    start = resume_point(Path(output_dir), {**shared, **own, **plan.made_from, "start": start_hash(model)})
+    stops_early = validation_set is not None
+    if start and stops_early and (stopped := early_stop(start, settings.patience)):
+        plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
+    callbacks: list[TrainerCallback] = [Progress(plan.title), BestInThisFolder()]
+    if stops_early:
+        callbacks.append(EarlyStoppingCallback(settings.patience, settings.min_delta))
+    arguments = _arguments(plan, settings, output_dir, stops_early)
+    trainer = LengthTrainer(
+        model, arguments, collate, train_set, validation_set, processing_class=load_tokenizer(), callbacks=callbacks
+    )
+    trainer.remove_callback(PrinterCallback)
+    began = time.perf_counter()
+    try:
+        with quiet_transformers():  # saving has progress bars of its own
+            trainer.train(resume_from_checkpoint=start)
+    except Exception as error:
+        if "Weights only load failed" not in str(error):  # torch's words for a pickle of anything but tensors
+            raise
+        raise CheckpointError(f"{start} holds a file that is no plain tensor, and is not read; delete it") from error
+    history = _history(trainer.state.log_history)
+    if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
+        raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # predictions are made in full precision
+    return Fit(model.eval(), history, time.perf_counter() - began)
+
+
+def _arguments(plan: Plan, settings: Settings, output_dir: str | Path, stops_early: bool) -> TrainingArguments:
+    precision = resolved_precision(settings.precision)
+    return OneDevice(
+        output_dir=str(output_dir),
+        learning_rate=plan.learning_rate,
+        per_device_train_batch_size=plan.batch_size,
+        per_device_eval_batch_size=64,
+        num_train_epochs=plan.epochs,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup,
+        seed=settings.seed,
+        eval_strategy="epoch" if stops_early else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # else early stopping would count from zero after a resume
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # else a loss that is not finite would be logged as zero
+        load_best_model_at_end=stops_early,
+        metric_for_best_model="eval_loss" if stops_early else None,
+        greater_is_better=False,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        label_names=["labels"],
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        fp16=precision == "fp16",
+        bf16=precision == "bf16",
+        use_cpu=precision == "bf16" and not torch.cuda.is_available(),  # else bf16 would be refused without a GPU
+    )
+
+
+class LengthTrainer(Trainer):
+    """The Trainer with batches of similar lengths, in training and in evaluation."""
+
+    def _get_train_sampler(self, *args) -> Sampler:
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthBatches(_lengths(self.train_dataset), batch_size)
+
+    def _get_eval_sampler(self, eval_dataset) -> Sampler:
+        return cast(Sampler, np.argsort(_lengths(eval_dataset), kind="stable").tolist())
+
+    def floating_point_ops(self, inputs) -> int:
+        """Not counted: walking through all modules would cost two per cent of each step."""
+        return 0
+
+
+def _lengths(molecules: object) -> list[int]:
+    return [len(item["input_ids"]) for item in cast(Sequence[dict], molecules)]
+
+
+class OneDevice(TrainingArguments):
+    """Training on one device, however many are visible: several would multiply the batch size without a warning."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
 
 
 class Progress(TrainerCallback):
@@ -66,167 +200,46 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
-class LengthTrainer(Trainer):
-    """The Trainer with batches of similar lengths, in training and in evaluation."""
+class BestInThisFolder(TrainerCallback):
+    """Lets a resumed run find its best checkpoint in a folder that was renamed. The Trainer keeps the old path, forgets
+    it if nothing lies there, and would then return the last epoch instead of the best."""
 
-    def _get_train_sampler(self, *args) -> Sampler:
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthBatches(_lengths(self.train_dataset), batch_size)
-
-    def _get_eval_sampler(self, eval_dataset) -> Sampler:
-        return cast(Sampler, np.argsort(_lengths(eval_dataset), kind="stable").tolist())
-
-    def floating_point_ops(self, inputs) -> int:
-        """Not counted: walking through all modules would cost two per cent of each step."""
-        return 0
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
 
 
-def _lengths(molecules: object) -> list[int]:
-    return [len(item["input_ids"]) for item in cast(Sequence[dict], molecules)]
+def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
+    """The newest whole checkpoint of the same run, if any; the folder is made if it does not exist.
 
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a run does: a ``title`` for the progress bar, its own numbers, and what both kinds of training share."""
-
-    title: str
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    shared: Training
-
-    def stamp(self) -> dict:
-        """The plan as JSON. The checkpoint's name is left out: a run is identified by the weights it starts from."""
-        values = dataclasses.asdict(self)
-        del values["shared"]["checkpoint"]
-        return values
-
-
-class OneDevice(TrainingArguments):
-    """Training on one device, however many are visible: several would multiply the batch size without a warning."""
-
-    @property
-    def n_gpu(self) -> int:
-        return min(1, super().n_gpu)
-
-
-def run_trainer(
-    model: PreTrainedModel | PeftModel,
-    train_set: Dataset | list,
-    validation_set: Dataset | list | None,
-    collator: Callable,
-    plan: Plan,
-    stamp: dict,
-    output_dir: str | Path | None,
-) -> Fit:
-    """Train in ``output_dir`` or a temporary folder, with early stopping if there is a validation set.
-
-    Parameters
-    ----------
-    model
-        Changed in place.
-    train_set, validation_set, collator
-        Molecules as dictionaries with ``input_ids`` and, unless the collator masks them, ``labels``.
-    plan, stamp
-        What to do; and what must agree, as JSON, before a run resumes from a checkpoint (:func:`resume_point`).
-    output_dir
-        Keeps a checkpoint of each epoch; None takes a temporary folder.
-
-    Raises
-    ------
-    StaleRunError
-        If ``output_dir`` holds a run with another stamp.
-    CheckpointError
-        If another process trains there, or a checkpoint there holds what is no tensor.
-    StorageError
-        If it cannot be written.
-    DivergenceError
-        If a loss is not finite.
+    ``run`` has the settings, data and initial weights, as JSON, which ``run.json`` in the folder keeps. If it holds
+    others there, a StaleRunError names what differs.
     """
-    if output_dir is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            return run_trainer(model, train_set, validation_set, collator, plan, stamp, temporary)
-    with naming_unwritable(Path(output_dir)), alone_in(Path(output_dir)):
-        return _train(model, train_set, validation_set, collator, plan, stamp, Path(output_dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "run.json"
+    if record.exists():
+        old, new = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(run))
+        differing = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+        if differing:
+            changes = "; ".join(f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing)
+            raise StaleRunError(
+                f"{folder} holds a run with other settings or data; choose another output_dir or delete it ({changes})"
+            )
+    write_atomically(record, json.dumps(run, indent=1))
+    while (last := get_last_checkpoint(str(folder))) and not (Path(last) / STATE).exists():
+        shutil.rmtree(last)  # half-written: the process was killed while it saved
+    return last
 
 
-def _train(
-    model: PreTrainedModel | PeftModel,
-    train_set: Dataset | list,
-    validation_set: Dataset | list | None,
-    collator: Callable,
-    plan: Plan,
-    stamp: dict,
-    folder: Path,
-) -> Fit:
-    """Train in a folder that no other process uses; as :func:`run_trainer`."""
-    start = resume_point(folder, stamp)
-    stops_early = validation_set is not None
-    if start and stops_early and (stopped := early_stop(start, plan.shared.patience)):
-        plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
-    trainer = LengthTrainer(
-        model,
-        _arguments(plan, folder, stops_early),
-        collator,
-        train_set,
-        validation_set,
-        processing_class=load_tokenizer(),
-        callbacks=_callbacks(plan, stops_early),
-    )
-    trainer.remove_callback(PrinterCallback)
-    began = time.perf_counter()
-    try:
-        with quiet_transformers():  # saving has progress bars of its own
-            trainer.train(resume_from_checkpoint=start)
-    except Exception as error:
-        if "Weights only load failed" not in str(error):  # torch's words for a pickle of anything but tensors
-            raise
-        raise CheckpointError(f"{start} holds a file that is no plain tensor, and is not read; delete it") from error
-    history = _history(trainer.state.log_history)
-    if not np.isfinite(history.drop(columns="epoch").to_numpy()).all():
-        raise DivergenceError("the loss is not finite; lower the learning rate, or set precision='fp32'")
-    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # predictions are made in full precision
-    return Fit(model.eval(), history, time.perf_counter() - began)
+def early_stop(checkpoint: str, patience: int) -> int | None:
+    """The number of epochs after which a run stopped early, or None if its last checkpoint shows no early stop.
 
-
-def _callbacks(plan: Plan, stops_early: bool) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [Progress(plan.title), Checksums()]
-    if stops_early:
-        callbacks.append(EarlyStoppingCallback(plan.shared.patience, plan.shared.min_delta))
-    return callbacks
-
-
-def _arguments(plan: Plan, folder: Path, stops_early: bool) -> TrainingArguments:
-    switches = mixed_precision(plan.shared.precision)
-    return OneDevice(
-        output_dir=str(folder),
-        learning_rate=plan.learning_rate,
-        per_device_train_batch_size=plan.batch_size,
-        per_device_eval_batch_size=64,
-        num_train_epochs=plan.epochs,
-        weight_decay=plan.shared.weight_decay,
-        warmup_steps=plan.shared.warmup,
-        seed=plan.shared.seed,
-        eval_strategy="epoch" if stops_early else "no",
-        save_strategy="epoch",
-        save_total_limit=2,
-        restore_callback_states_from_checkpoint=True,  # else early stopping would count from zero after a resume
-        logging_strategy="epoch",
-        logging_nan_inf_filter=False,  # else a loss that is not finite would be logged as zero
-        load_best_model_at_end=stops_early,
-        metric_for_best_model="eval_loss" if stops_early else None,
-        greater_is_better=False,
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused",
-        label_names=["labels"],
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        fp16=switches["fp16"],
-        bf16=switches["bf16"],
-        use_cpu=switches["use_cpu"],
-    )
+    The Trainer forgets the stop when it resumes, and would train one more epoch.
+    """
+    state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    counted = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    return round(state["epoch"]) if counted >= patience else None
 
 
 def _history(log: list[dict]) -> pd.DataFrame:
@@ -234,9 +247,9 @@ def _history(log: list[dict]) -> pd.DataFrame:
     rows: dict[int, dict] = {}
     for entry in log:
         row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
-        row.update(
-            {new: entry[old] for old, new in (("loss", "train_loss"), ("eval_loss", "validation_loss")) if old in entry}
-        )
+        for new, old in (("train_loss", "loss"), ("validation_loss", "eval_loss")):
+            if old in entry:
+                row[new] = entry[old]
     return pd.DataFrame(list(rows.values()))
 
 
@@ -249,16 +262,11 @@ def resolved_precision(wanted: str) -> str:
     return "bf16" if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() else "fp32"
 
 
-def mixed_precision(wanted: str) -> dict[str, bool]:
-    """Translate the setting ``precision`` into the Trainer's switches."""
-    precision = resolved_precision(wanted)
-    on_cpu = not torch.cuda.is_available()
-    # The Trainer refuses bf16 without a GPU unless it is told that the CPU is meant.
-    return {"fp16": precision == "fp16", "bf16": precision == "bf16", "use_cpu": precision == "bf16" and on_cpu}
-
-
 def start_hash(model: PreTrainedModel | PeftModel) -> str:
-    """A sha256 of what a run starts from: the weights in their order, and which of them train, but not their names."""
+    """A sha256 of what a run starts from: the weights in their order, and which of them train, but not their names.
+
+    It sees every bit: for a run that is resumed on the same machine, and for nothing else.
+    """
     weights = hashlib.sha256()
     for name, p in model.named_parameters():
         weights.update(f"{tuple(p.shape)} {p.requires_grad}".encode())

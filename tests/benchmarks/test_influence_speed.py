@@ -1,8 +1,7 @@
-"""`make bench`: forward-mode scores against a backward pass for each molecule, time and memory, in one run."""
+"""Forward-mode scores against a backward pass for each molecule: time, and the memory that they add."""
 
 import multiprocessing
 import resource
-import time
 
 import torch
 
@@ -17,39 +16,23 @@ def problem():
     params = influence.trained_parameters(model)
     torch.manual_seed(0)
     direction = {name: torch.randn_like(p) for name, p in params.items()}
-    return model, influence.molecule_loss(model), params, direction
+    batches, singles = (molecule_batches(model, load_secondary(), size)[0] for size in (32, 1))
+    return influence.molecule_loss(model), params, direction, batches, singles
 
 
-def test_forward_mode_is_faster_than_the_loop():
-    model, loss, params, direction = problem()
-    table = load_secondary()
-    batches, _ = molecule_batches(model, table, 32)
-    singles, _ = molecule_batches(model, table, 1)
-
-    def forward():
-        return scores(loss, params, batches, direction)
+def test_forward_mode_is_faster_than_the_loop(fastest):
+    loss, params, direction, batches, singles = problem()
 
     def loop():
         return [sum((g * direction[n]).sum() for n, g in gradient(loss, params, [one]).items()) for one in singles]
 
-    seconds = {}
-    for name, run in (("forward mode", forward), ("loop of backward passes", loop)):
-        runs = []
-        for _ in range(3):
-            began = time.perf_counter()
-            found = run()
-            runs.append(time.perf_counter() - began)
-        seconds[name] = min(runs)
-        print(f"\n{name}: {len(table)} scores in {seconds[name]:.2f} s", end="")
-    ratio = seconds["loop of backward passes"] / seconds["forward mode"]
-    print(f"\nforward mode is {ratio:.1f} times as fast")
-    assert len(found) == len(table) and ratio >= 1.5
+    seconds = fastest(3, forward=lambda: scores(loss, params, batches, direction), loop=loop)
+    assert seconds["loop"] >= 1.5 * seconds["forward"]
 
 
 def peak_growth(queue):
     """Peak memory that scoring adds, in MB, in a process of its own."""
-    model, loss, params, direction = problem()
-    batches, _ = molecule_batches(model, load_secondary(), 32)
+    loss, params, direction, batches, _ = problem()
     with torch.no_grad():
         loss(params, batches[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from molft_utils.data import Split, baseline_predictions, ecfp4_counts, load_lipophilicity, nearest_similarity, split
+from molft_utils.data import Split, baseline_predictions, ecfp4_counts, nearest_similarity
 
 
 @pytest.fixture(scope="module")
-def few():
-    parts = split(load_lipophilicity())
+def few(parts):
     return Split(parts.train.head(300), parts.validation.head(20), parts.test.head(100))
 
 

@@ -6,19 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molft_utils import DataError, Split, load_lipophilicity, overlap, split
+from molft_utils import DataError, Split, overlap, split
 from molft_utils.data import canonicalise, check_table, flat_key
 from molft_utils.data.molecules import scaffold
 
 
-@pytest.fixture(scope="module")
-def lipophilicity():
-    return load_lipophilicity()
-
-
-@pytest.fixture(scope="module")
-def parts(lipophilicity):
-    return split(lipophilicity)
+def sides(parts: Split, key) -> list[set]:
+    return [{key(s) for s in part["smiles"]} for part in (parts.train, parts.validation, parts.test)]
 
 
 def test_random_split_has_the_sizes_of_the_report(parts):
@@ -28,10 +22,10 @@ def test_random_split_has_the_sizes_of_the_report(parts):
 @pytest.mark.parametrize("method", ["random", "scaffold"])
 def test_no_molecule_is_on_two_sides_and_none_is_lost(lipophilicity, method):
     parts = split(lipophilicity, method)
-    tables = [parts.train, parts.validation, parts.test]
-    assert sorted(np.concatenate([t.index for t in tables])) == list(range(4200))
-    keys = [{canonicalise(s) for s in t["smiles"]} for t in tables]
-    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    assert sorted(np.concatenate([t.index for t in (parts.train, parts.validation, parts.test)])) == list(range(4200))
+    train, validation, test = sides(parts, canonicalise if method == "random" else scaffold)
+    assert not (train & validation or train & test or validation & test)
+    assert len(parts.test) == pytest.approx(840, abs=20) and len(parts.validation) == pytest.approx(336, abs=20)
 
 
 def test_split_follows_its_seed(lipophilicity, parts):
@@ -46,13 +40,6 @@ def test_equal_molecules_stay_together():
     keys = [{canonicalise(s) for s in t["smiles"]} for t in (parts.train, parts.validation, parts.test)]
     assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
     assert len(parts.test) == 8
-
-
-def test_scaffold_split_keeps_scaffolds_on_one_side(lipophilicity):
-    parts = split(lipophilicity, "scaffold")
-    sides = [{scaffold(s) for s in t["smiles"]} for t in (parts.train, parts.validation, parts.test)]
-    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
-    assert len(parts.test) == pytest.approx(840, abs=20) and len(parts.validation) == pytest.approx(336, abs=20)
 
 
 def test_splits_refuse_too_few_rows_and_unknown_methods(lipophilicity):
@@ -88,12 +75,8 @@ POOL = [
 ]
 
 
-def sides(parts: Split, key) -> list[set]:
-    return [{key(s) for s in part["smiles"]} for part in (parts.train, parts.validation, parts.test)]
-
-
 @pytest.mark.parametrize(("method", "key"), [("random", canonicalise), ("scaffold", scaffold)])
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(smiles=st.lists(st.sampled_from(POOL), min_size=8, max_size=60), seed=st.integers(0, 99))
 def test_a_split_of_any_table_is_a_partition_with_equal_molecules_on_one_side(method, key, smiles, seed):
     table = pd.DataFrame({"smiles": smiles, "label": np.arange(float(len(smiles)))})

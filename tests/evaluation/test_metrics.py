@@ -1,10 +1,11 @@
-"""Scores, intervals, paired differences, and the report's numbers."""
+"""Scores, intervals, paired differences."""
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from molft_utils import DataError, beside_report, paired_difference, scores
-from molft_utils.evaluation import mean_rmse, read_report
+from molft_utils import DataError, paired_difference, scores
+from molft_utils.evaluation import auroc, mean_rmse
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.normal(2.0, 1.2, size=400)
@@ -29,8 +30,32 @@ def test_interval_holds_the_truth_about_as_often_as_it_says():
     assert 88 <= inside <= 100
 
 
-def test_same_seed_same_interval():
-    assert scores(LABELS, noisy(0.5, 1)).interval == scores(LABELS, noisy(0.5, 1)).interval
+def test_the_interval_is_that_of_scipys_percentile_bootstrap():
+    predictions, others = noisy(0.5, 1), noisy(0.6, 2)
+
+    def rmse(errors, axis=-1):
+        return np.sqrt((errors**2).mean(axis=axis))
+
+    def gap(a, b, axis=-1):
+        return rmse(a, axis) - rmse(b, axis)
+
+    for data, statistic, found in (
+        ((predictions - LABELS,), rmse, scores(LABELS, predictions).interval),
+        ((predictions - LABELS, others - LABELS), gap, paired_difference(LABELS, predictions, others).interval),
+    ):
+        expected = scipy.stats.bootstrap(data, statistic, n_resamples=5_000, paired=True, method="percentile")
+        assert found == pytest.approx(tuple(expected.confidence_interval), abs=0.006)
+
+
+def test_constant_labels_have_no_r2():
+    assert np.isnan(scores([1.0, 1.0], [1.0, 2.0]).r2) and np.isnan(scores([1.0], [2.0]).r2)
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
+    area, low, high = auroc([True, True, False, False], [3.0, 1.0, 2.0, 1.0])
+    assert area == (1 + 1 + 0 + 0.5) / 4 and low <= area <= high
+    with pytest.raises(DataError, match="positive and negative"):
+        auroc([True, True], [1.0, 2.0])
 
 
 def test_a_clear_difference_is_shown_and_its_sign_is_right():
@@ -65,7 +90,7 @@ def test_ninety_five_intervals_of_a_hundred_hold_the_truth(sources, n_seeds):
     """Simulated: the mean RMSE, and the difference of two models that share the molecules and do not differ."""
     rng = np.random.default_rng(0)
     truth = _true_rmse(*SOURCES[sources])
-    held_mean, held_difference, repeats = 0, 0, 1500
+    held_mean, held_difference, repeats = 0, 0, 1000
     for _ in range(repeats):
         labels, runs = simulated(rng, 2 * n_seeds, *SOURCES[sources])
         low, high = mean_rmse(labels, runs[:n_seeds])[1]
@@ -121,19 +146,3 @@ def test_unusable_predictions_are_refused(labels, predictions, message):
 def test_pairs_must_match():
     with pytest.raises(DataError, match="cannot be paired"):
         paired_difference([1.0, 2.0], [[1.0, 2.0]], [[1.0, 2.0], [1.0, 2.0]])
-
-
-def test_the_report_is_quoted_as_it_stands():
-    tables = read_report()
-    assert tables["table1"]["rows"] == {"Baseline Regression Model": 1.1352, "Finetuned Regression Model": 1.1009}
-    assert tables["table2"]["rows"]["Train + Secondary (top 100 positive)"] == 0.9426
-    assert tables["table3"]["rows"]["Influence Method"]["BitFit"] == 2.6366
-    assert tables["table4"]["rows"] == {"Full Fine-tuning": 29, "BitFit": 18, "LoRA": 18, "IA3": 23}
-
-
-def test_ours_stands_beside_the_report():
-    ours = {"predict zero": scores(LABELS, 0 * LABELS), "Baseline Regression Model": scores(LABELS, noisy(0.8, 0))}
-    table = beside_report("table1", ours)
-    assert list(table.index) == ["predict zero", "Baseline Regression Model", "Finetuned Regression Model"]
-    assert table.loc["Baseline Regression Model", "report"] == 1.1352
-    assert np.isnan(table.loc["Finetuned Regression Model", "ours"])

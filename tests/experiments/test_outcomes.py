@@ -1,7 +1,7 @@
-"""Each kind of stage has a version, which stands for its code: a tiny run of it must give its stored outcome.
+"""Each kind of result has a version, which stands for its code: a tiny run of it must give its stored outcome.
 
 A code change that moves an outcome by more than 1e-4 turns this red; so does a version without an outcome of its own.
-Then raise the version (results on disk and on record are made again), and write the outcomes with
+Then raise the version (results on disk are computed again), and write the outcomes with
 ``python tests/experiments/test_outcomes.py``.
 """
 
@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from molft_utils import predict, settings
-from molft_utils.experiments import descriptions, grading, pipeline, selection, stages
-from molft_utils.making import random_weights
-from molft_utils.molformer import load_model
+from molft_utils.cache import LIBRARIES, Kind
+from molft_utils.experiments import pipeline, selection
 from molft_utils.training import embed
 
 STORED = Path(__file__).parents[1] / "fixtures" / "outcomes.json"
@@ -28,17 +27,17 @@ SMILES = ["CCO", "c1ccccc1N", "CC(=O)Oc1ccccc1C(=O)O"]
 KINDS = {
     kind.name: kind
     for kind in (
-        pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, grading.GRADED, selection.POOLED,
-        selection.INFLUENCE, selection.KERNEL, selection.SHAPLEY, descriptions.DESCRIBED, random_weights.RANDOM_MINI,
+        pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, pipeline.GRADED, selection.POOLED,
+        selection.INFLUENCE, selection.KERNEL, selection.SHAPLEY,
     )
 }  # fmt: skip
 
 
 def outcomes() -> dict[str, list[float]]:
-    """Some numbers of a tiny run of every kind of stage, named ``<kind>/<variant>``."""
+    """Some numbers of a tiny run of every kind of result, named ``<kind>/<variant>``."""
     cfg = settings("smoke", **TINY)
-    reading = pipeline.mlm(cfg)
-    numbers: dict = {"mlm": [*reading.history["train_loss"], *embed(reading.model, SMILES)[:, :3].ravel()]}
+    continued = pipeline.mlm(cfg)
+    numbers: dict = {"mlm": [*continued.history["train_loss"], *embed(continued.model, SMILES)[:, :3].ravel()]}
     fits = {method: pipeline.after_mlm(cfg, None, method) for method in ("full", "bitfit", "lora", "ia3")}
     for name, fit in {"baseline": pipeline.baseline(cfg), **fits}.items():
         losses = [*fit.history["train_loss"], *fit.history["validation_loss"]]
@@ -48,10 +47,8 @@ def outcomes() -> dict[str, list[float]]:
     secondary = selection.secondary_table(cfg)
     numbers["fingerprints"] = pipeline.fingerprint_predictions(cfg).head(4).to_numpy().ravel()
     for parameters in ("all", "head"):
-        for solver, depth in (("lissa", 2), ("cg", 1)):
-            scoring = cfg.replace(influence_solver=solver, influence_depth=depth)
-            scored = selection.influence(scoring, secondary, parameters=parameters)
-            numbers[f"influence/{parameters}/{solver}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
+        scored = selection.influence(cfg, secondary, parameters=parameters)
+        numbers[f"influence/{parameters}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
     train = selection.with_secondary(cfg, secondary)
     both = pipeline.after_mlm(cfg, train, early_stopping=False)
     kernel = selection.kernel(both, train, secondary.head(2))
@@ -59,46 +56,43 @@ def outcomes() -> dict[str, list[float]]:
     numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
     valued = selection.shapley(cfg, secondary)
     numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]
-    grades = [grading.graded(fit, cfg).row for fit in (both, fits["lora"])]
+    grades = [pipeline.graded(fit, cfg).row for fit in (both, fits["lora"])]
     numbers["graded"] = [row[name] for row in grades for name in ("rmse", "validation_rmse", "rmse_low", "trained")]
-    numbers["described"] = descriptions.described(SMILES, n_jobs=1)[:, ::20].ravel()
-    numbers["random-mini"] = embed(load_model(random_weights.random_mini(0)), SMILES)[:, :3].ravel()
     return {name: [float(x) for x in values] for name, values in numbers.items()}
 
 
 def versions() -> dict:
-    return {name: version(name).partition("+")[0] for name in stages.LIBRARIES}
+    return {name: version(name).partition("+")[0] for name in LIBRARIES}
 
 
-def run(folder: Path) -> dict:
-    """One thread, so that sums are taken in one order on every machine."""
+def run() -> dict:
+    """One thread, so that sums are taken in one order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with stages.in_folder(folder):
-            return outcomes()
+        return outcomes()
     finally:
         torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(stages):
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     if stored["libraries"] != versions():
         pytest.skip(f"the outcomes were stored with {stored['libraries']}: other libraries, other inputs")
-    return run(tmp_path_factory.mktemp("stages"))
+    return run()
 
 
-def test_every_kind_of_stage_has_an_outcome(found):
-    modules = pipeline, grading, selection, descriptions, random_weights
-    kinds = {value.name for module in modules for value in vars(module).values() if isinstance(value, stages.Kind)}
+def test_every_kind_of_result_has_an_outcome(found):
+    modules = pipeline, selection
+    kinds = {value.name for module in modules for value in vars(module).values() if isinstance(value, Kind)}
     assert kinds == set(KINDS) == {name.split("/")[0] for name in found}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_an_outcome_changes_only_with_its_version(found, kind):
     stored = json.loads(STORED.read_text(encoding="utf-8"))
-    assert stored["stages"][kind] == KINDS[kind].version, f"no outcome is stored for this version of {kind}"
+    assert stored["kinds"][kind] == KINDS[kind].version, f"no outcome is stored for this version of {kind}"
     for name in (name for name in found if name.split("/")[0] == kind):
         np.testing.assert_allclose(
             found[name], stored["outcomes"][name], rtol=0, atol=1e-4, err_msg=f"{name}: raise the version of {kind}"
@@ -106,9 +100,10 @@ def test_an_outcome_changes_only_with_its_version(found, kind):
 
 
 if __name__ == "__main__":
+    import os
     import tempfile
 
-    with tempfile.TemporaryDirectory() as scratch:
-        numbers = {name: [round(x, 6) for x in values] for name, values in run(Path(scratch)).items()}
-    record = {"libraries": versions(), "stages": {n: k.version for n, k in KINDS.items()}, "outcomes": numbers}
-    STORED.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as os.environ["MOLFT_STAGES"]:
+        numbers = {name: [round(x, 6) for x in values] for name, values in run().items()}
+    stored = {"libraries": versions(), "kinds": {n: k.version for n, k in KINDS.items()}, "outcomes": numbers}
+    STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")

@@ -1,47 +1,54 @@
-"""The stages that score and value training data."""
+"""Scores, values, and the rules that choose by them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from molft_utils import DataError, settings
-from molft_utils.evaluation import auroc, report_table3, report_table4
-from molft_utils.experiments import pipeline, selection, stages
+from molft_utils.experiments import pipeline, selection
+from molft_utils.experiments.selection import RULES, SELECTIONS, RuleInputs, keep_top, rule_values, training_table
 
 
-@pytest.fixture
-def stages_here(tmp_path):
-    with stages.in_folder(tmp_path):
-        yield
+@pytest.fixture(scope="module")
+def cfg():
+    return settings("smoke", limit=16, epochs=1, influence_depth=8, influence_batch_size=8, shapley_subset=8)
 
 
-def test_targets_are_chosen_by_name(stages_here):
-    cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8)
-    extra = selection.secondary_table(cfg)
+@pytest.fixture(scope="module")
+def secondary(cfg):
+    return selection.secondary_table(cfg).assign(corrupted=np.arange(16) % 2 == 0)
+
+
+def test_targets_are_chosen_by_name(cfg, secondary):
     with pytest.raises(DataError, match="choose 'validation'"):
-        selection.influence(cfg, extra, target="train")
-    honest, leaky = (selection.influence(cfg, extra, target=t) for t in ("validation", "test"))
+        selection.influence(cfg, secondary, target="train")
+    honest, leaky = (selection.influence(cfg, secondary, target=t) for t in ("validation", "test"))
     assert "LEAK" in str(leaky) and "LEAK" not in str(honest)
     assert not np.allclose(honest.scores, leaky.scores)
-    again = selection.influence(cfg, extra)
+    again = selection.influence(cfg, secondary)
     assert np.allclose(again.scores, honest.scores) and str(again) == str(honest)
     assert again.direction.direction.keys() == honest.direction.direction.keys()
     assert again.direction.damping == honest.direction.damping > 0
     assert list(again.table.index) == list(honest.table.index)
 
 
-def test_candidates_that_no_model_saw(stages_here):
-    cfg = settings("smoke", limit=16, epochs=1, influence_depth=2, influence_batch_size=8)
-    extra = selection.secondary_table(cfg)
+def test_scores_are_kept_and_the_candidates_columns_are_the_callers(cfg, secondary):
+    first = selection.influence(cfg, secondary.assign(note="first"))
+    second = selection.influence(cfg, secondary.assign(note="second", corrupted=True))
+    assert set(first.table["note"]) == {"first"} and set(second.table["note"]) == {"second"}
+    assert second.table["corrupted"].all() and np.array_equal(first.scores, second.scores)
+
+
+def test_candidates_that_no_model_saw(cfg, secondary):
     others = selection.secondary_table(cfg.replace(limit=30)).tail(5)
-    scored = selection.influence(cfg, extra, candidates=others)
+    scored = selection.influence(cfg, secondary, candidates=others)
     assert scored.table["smiles"].sort_values().tolist() == others["smiles"].sort_values().tolist()
-    same = selection.influence(cfg, extra, candidates=extra.head(3))
-    assert np.allclose(same.scores, selection.influence(cfg, extra).scores[:3], rtol=1e-3, atol=1e-5)
+    same = selection.influence(cfg, secondary, candidates=secondary.head(3))
+    assert np.allclose(same.scores, selection.influence(cfg, secondary).scores[:3], rtol=1e-3, atol=1e-5)
 
 
-def test_a_kernel_is_kept(stages_here, monkeypatch):
-    cfg = settings("smoke", limit=16, epochs=1)
-    train = selection.with_secondary(cfg, selection.secondary_table(cfg))
+def test_a_kernel_is_kept(cfg, secondary, monkeypatch):
+    train = selection.with_secondary(cfg, secondary)
     fit, queries = pipeline.after_mlm(cfg, train, early_stopping=False), pipeline.tables(cfg).test
     found = selection.kernel(fit, train, queries)
     assert found.train.shape == (32, 32) and found.cross.shape == (16, 32)
@@ -49,28 +56,66 @@ def test_a_kernel_is_kept(stages_here, monkeypatch):
     assert np.array_equal(selection.kernel(fit, train, queries).train, found.train)
 
 
-def test_a_selection_by_values_drops_the_lowest_and_as_many_at_random(stages_here):
-    cfg = settings("smoke", limit=16, epochs=1, shapley_subset=8)
-    valued = selection.shapley(cfg, selection.secondary_table(cfg))
-    assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16
-    few = valued.table["value"].nsmallest(5).index
-    valued = selection.ShapleyResult(**{**vars(valued), "n_drop": 5})
-    assert set(valued.table.index) - set(valued.kept().index) == set(few)
-    assert valued.kept_without_highest()["value"].max() < valued.table["value"].nlargest(5).min()
-    assert len(valued.kept_at_random(0)) == 27 and not valued.kept_at_random(0).equals(valued.kept_at_random(1))
+def test_values_of_the_training_split_and_the_secondary_set(cfg, secondary):
+    valued = selection.shapley(cfg, secondary)
+    assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16 and valued.n_drop >= 3
+    assert list(valued.table["corrupted"].tail(16)) == list(secondary["corrupted"])
 
 
-def test_area_under_the_curve_with_its_interval():
-    marked = np.arange(100) < 30
-    assert auroc(marked, marked)[0] == 1.0
-    area, low, high = auroc(marked, np.random.default_rng(0).normal(size=100))
-    assert low < 0.5 < high and low < area < high
-    with pytest.raises(DataError, match="marked and unmarked"):
-        auroc(np.ones(3, bool), np.arange(3))
+# Rules
 
 
-def test_the_reports_tables_by_our_names():
-    table = report_table3().pivot(index="selection", columns="method", values="rmse")
-    assert table.loc["influence", "full"] == 0.9426 and table.loc["ts-dshapley", "bitfit"] == 2.3313
-    assert table.shape == (3, 4)
-    assert report_table4().to_dict() == {"full": 29, "bitfit": 18, "lora": 18, "ia3": 23}
+def test_the_highest_are_kept_and_of_equals_the_first():
+    assert keep_top(np.array([1.0, 3.0, 2.0, 3.0]), 2).tolist() == [False, True, False, True]
+    assert keep_top(np.zeros(3), 1).tolist() == [True, False, False] and not keep_top(np.ones(2), 0).any()
+
+
+def test_a_random_sample_is_the_one_that_pandas_draws(cfg, secondary):
+    inputs = RuleInputs(cfg.replace(seed=3), secondary.head(0), secondary)
+    drawn = secondary[keep_top(rule_values(inputs, "random sample"), 5)]
+    assert drawn.equals(secondary.sample(5, random_state=3).sort_index())
+
+
+@pytest.mark.parametrize("name", list(SELECTIONS))
+def test_every_line_makes_a_training_table(cfg, secondary, name):
+    table, train = training_table(cfg, secondary, name), selection.with_secondary(cfg, secondary.head(0))
+    assert list(table) == ["smiles", "label"] and list(table.index) == list(range(len(table)))
+    right = secondary.loc[~secondary["corrupted"], "smiles"]
+    expected = {"train alone": train["smiles"], "oracle": pd.concat([train["smiles"], right])}
+    if name in expected:
+        assert list(table["smiles"]) == list(expected[name])
+    if SELECTIONS[name].among_all:
+        valued = selection.shapley(cfg, secondary)
+        assert len(table) == 32 - valued.n_drop
+        lowest = set(valued.table.nsmallest(valued.n_drop, "value")["smiles"])
+        assert (name != "ts-dshapley") or not lowest & set(table["smiles"])
+    else:
+        assert table.head(16).equals(train)
+
+
+def test_each_line_names_the_kinds_that_run(cfg, secondary, monkeypatch):
+    for name in SELECTIONS:
+        ran, original = set(), selection.cached
+        with monkeypatch.context() as patch:
+            patch.setattr(selection, "cached", lambda kind, *rest: ran.add(kind) or original(kind, *rest))  # noqa: B023
+            training_table(cfg, secondary, name)
+        assert ran - {selection.POOLED} == set(selection.kinds_of(name)), name
+
+
+def test_a_further_rule_is_one_function(cfg, secondary, monkeypatch):
+    monkeypatch.setitem(RULES, "short SMILES", lambda inputs: -inputs.candidates["smiles"].str.len().to_numpy(float))
+    inputs = RuleInputs(cfg, pipeline.tables(cfg).train, secondary)
+    kept = secondary[keep_top(rule_values(inputs, "short SMILES"), 4)]
+    assert kept["smiles"].str.len().max() <= secondary["smiles"].str.len().nsmallest(4).max()
+
+
+def test_no_line_keeps_nothing_in_silence(cfg, secondary, monkeypatch):
+    monkeypatch.setitem(RULES, "influence by LiSSA", lambda inputs: -np.ones(16))
+    with pytest.raises(DataError, match="'all positive' keeps none of 16"):
+        training_table(cfg, secondary, "all positive")
+    with pytest.raises(DataError, match="unknown selection 'best'; choose one of train alone"):
+        training_table(cfg, secondary, "best")
+    with pytest.raises(DataError, match="unknown rule 'guess'"):
+        rule_values(RuleInputs(cfg, secondary, secondary), "guess")
+    with pytest.raises(DataError, match="reads the column 'corrupted', which the candidates lack"):
+        training_table(cfg, secondary[["smiles", "label"]], "oracle")

@@ -33,7 +33,7 @@ def tiny():
 def mini():
     """The mini checkpoint with a head fitted by ridge regression, and some molecules."""
     parts = split(load_lipophilicity())
-    train, target = parts.train.head(256), parts.validation.head(48)
+    train, target = parts.train.head(128), parts.validation.head(24)
     model = load_model("mini")
     model.config.canonical_smiles = True
     model.config.label_mean, model.config.label_std = float(train["label"].mean()), float(train["label"].std())
@@ -45,4 +45,4 @@ def mini():
         y = (torch.tensor(train["label"].to_numpy()[rows]) - model.config.label_mean) / model.config.label_std
         weight = torch.linalg.solve(pooled.T @ pooled + 10 * torch.eye(128), pooled.T @ y)
         model.classifier.out_proj.weight[:] = weight.float()
-    return model, train, target, parts.test.head(60)
+    return model, train, target, parts.test.head(30)

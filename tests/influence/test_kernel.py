@@ -1,14 +1,12 @@
 """The exact kernel: kernel ridge regression on a linear model, real leave-one-out there, the solvers elsewhere."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from scipy.stats import spearmanr
+from ridge_problem import TABLE
 
 from molft_utils import DataError, influence, settings
-from molft_utils.influence import gauss_newton_product, influence_kernel, influence_scores
-from molft_utils.influence.kernel import Kernel
+from molft_utils.influence import Kernel, influence_kernel, influence_scores
 from molft_utils.training import molecule_batches
 
 DAMPING = 0.3
@@ -51,7 +49,7 @@ def test_scores_are_the_derivative_of_real_refits(linear):
         slope = (linear.query_losses(linear.refit(more)) - linear.query_losses(linear.refit(fewer))) / (2 * step)
         assert np.allclose(-linear.kernel.scores(DAMPING)[:, i] / n, slope, rtol=1e-6, atol=1e-9)
         moved = linear.Q @ (linear.refit(more) - linear.refit(fewer)) / (2 * step)
-        assert np.allclose(linear.kernel.pulls(DAMPING)[:, i], moved, rtol=1e-6, atol=1e-9)
+        assert np.allclose(linear.kernel.prediction_shifts(DAMPING)[:, i], moved, rtol=1e-6, atol=1e-9)
 
 
 def test_scores_equal_the_inverse_in_the_space_of_parameters(linear):
@@ -81,11 +79,6 @@ def test_the_largest_eigenvalue(linear):
     assert linear.kernel.largest_eigenvalue == pytest.approx(np.linalg.eigvalsh(2 * linear.X.T @ linear.X / n)[-1])
 
 
-TABLE = pd.DataFrame(
-    {"smiles": ["CCO", "c1ccccc1N", "CC(=O)O", "CCCCCCCC", "C1CCNCC1C(=O)OCC"], "label": [0, 1, -1, 4, 1.5]}
-)
-
-
 def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(tiny):
     queries = TABLE.iloc[[3, 1]]
     kernel = influence_kernel(tiny, TABLE, queries)
@@ -108,13 +101,12 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
 def test_the_kernel_agrees_with_the_solvers(mini):
     model, train, target, _ = mini
     kernel = influence_kernel(model, train, target, parameters="head")
-    cfg = settings("class", influence_solver="cg", influence_damping=0.05, influence_depth=100)
-    found = influence_scores(model, train, target, train, cfg, parameters="head")
+    one_batch = dict(influence_damping=0.05, influence_depth=500, influence_batch_size=len(train))
+    found = influence_scores(model, train, target, train, settings("class", **one_batch), parameters="head")
     assert found.direction.residual < 1e-3
     exact = kernel.scores(found.direction.damping).mean(axis=0)
     assert found.direction.damping / 0.05 == pytest.approx(kernel.largest_eigenvalue, rel=0.2)
     assert np.allclose(found.scores, exact, atol=0.02 * np.abs(exact).max())
-    assert spearmanr(found.scores, exact)[0] > 0.999
 
 
 def test_a_sketch_keeps_the_products_roughly(mini):
@@ -138,37 +130,9 @@ def test_the_model_must_be_the_same_function_twice(tiny):
         influence_kernel(tiny.train(), TABLE, TABLE)
 
 
-# The product
-
-
-def test_gauss_newton_product_equals_the_explicit_matrix(tiny):
-    params = influence.trained_parameters(tiny)
-    (batch,), _ = molecule_batches(tiny, TABLE, 8)
-
-    def outputs(p, b):
-        inputs = {name: b[name] for name in ("input_ids", "attention_mask")}
-        return torch.func.functional_call(tiny, p, kwargs=inputs).logits.squeeze(-1) / tiny.config.label_std
-
-    jacobian = torch.func.jacrev(lambda p: outputs(p, batch))(params)
-    J = torch.cat([j.flatten(1) for j in jacobian.values()], dim=1)
-    torch.manual_seed(3)
-    vector = {name: torch.randn_like(p) for name, p in params.items()}
-    flat = torch.cat([v.flatten() for v in vector.values()])
-    expected = 2 / len(TABLE) * J.T @ (J @ flat)
-    found = gauss_newton_product(outputs, params, batch, vector)
-    assert (torch.cat([g.flatten() for g in found.values()]) - expected).abs().max() < 1e-10 * expected.abs().max()
-    # The solvers know the loss alone: the root of a squared error has the same matrix.
-    root = influence.curvature.residual_size(influence.molecule_loss(tiny))
-    again = gauss_newton_product(root, params, batch, vector)
-    assert (torch.cat([g.flatten() for g in again.values()]) - expected).abs().max() < 1e-10 * expected.abs().max()
-
-
-def test_a_residual_of_zero_gives_no_nan():
-    params = {"w": torch.tensor([1.0, 2.0])}
-    x, y = torch.eye(2), torch.tensor([1.0, 0.0])  # the first is met exactly
-
-    def loss(p, batch):
-        return (batch @ p["w"] - y) ** 2
-
-    product = gauss_newton_product(influence.curvature.residual_size(loss), params, x, {"w": torch.ones(2)})
-    assert torch.equal(product["w"], torch.tensor([0.0, 1.0]))
+@pytest.mark.parametrize("which", ["train", "queries"])
+def test_a_label_that_is_missing_is_named_by_its_row(tiny, which):
+    tables = {"train": TABLE, "queries": TABLE}
+    tables[which] = TABLE.assign(label=[0, 1, np.nan, 4, 1.5])
+    with pytest.raises(DataError, match=rf"{which}: row 2 \(CC\(=O\)O\) has the label nan"):
+        influence_kernel(tiny, **tables)

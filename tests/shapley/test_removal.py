@@ -26,15 +26,10 @@ def test_the_steps_are_those_asked_for(problem):
     assert list(curve["n_removed"]) == [0, 5, 10, 15]
 
 
-def test_removal_without_values_is_refused(problem):
-    X, y, X_val, y_val = problem(30)
-    with pytest.raises(DataError, match="one finite value a molecule"):
-        removal_curve(X, y, np.full(30, np.nan), X_val, y_val)
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
+        (dict(values=np.full(30, np.nan)), "one finite value per molecule"),
         (dict(alpha=0.0), "alpha is 0.0"),
         (dict(most=1.0), "most is 1.0"),
         (dict(most=-0.1), "most is -0.1"),
@@ -44,4 +39,4 @@ def test_removal_without_values_is_refused(problem):
 def test_bad_plans_of_removal_are_refused(problem, change, message):
     X, y, X_val, y_val = problem(30)
     with pytest.raises(DataError, match=message):
-        removal_curve(X, y, np.arange(30.0), X_val, y_val, **change)
+        removal_curve(X, y, X_choice=X_val, y_choice=y_val, **{"values": np.arange(30.0), **change})

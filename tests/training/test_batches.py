@@ -1,45 +1,44 @@
-"""Batches: molecules of similar lengths together, every molecule once; random SMILES of the same molecule."""
+"""Token ids that were checked; batches: molecules of similar lengths together, every molecule once."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import DataCollatorWithPadding
 
-from molft_utils import DataError
-from molft_utils.data import canonicalise, randomised
-from molft_utils.molformer import PAD, MolformerConfig, MolformerForSequenceClassification, load_tokenizer, tokenise
+from molft_utils import DataError, DataWarning, finetune, predict
+from molft_utils.data import canonicalise
+from molft_utils.evaluation import evaluate
+from molft_utils.molformer import PAD, MolformerConfig, load_tokenizer, tokenise
 from molft_utils.training import length_batches, model_tokens, molecule_batches
-from molft_utils.training.batches import LengthBatches, RandomisedSmiles, pad
+from molft_utils.training.batches import LengthBatches, RandomisedSmiles, cut_ids, pad
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+PEPTIDE = "N" + "CC(=O)N" * 40 + "CC(=O)O"  # 201 tokens and more
 
 
 @pytest.mark.parametrize("labels", [{}, {"labels": 1.5}])
-def test_padding_is_what_the_librarys_collator_makes(labels):
-    molecules = [{"input_ids": ids, **labels} for ids in tokenise([ASPIRIN, "C", "CCO"])]
-    ours, theirs = pad(molecules), DataCollatorWithPadding(load_tokenizer())(molecules)
-    assert set(ours) == set(theirs)
-    for name, values in ours.items():
-        assert values.dtype == theirs[name].dtype and torch.equal(values, theirs[name]), name
+def test_padding(labels):
+    batch = pad([{"input_ids": ids, **labels} for ids in ([0, 4, 1], [0, 4, 5, 6, 1])])
+    assert batch["input_ids"].tolist() == [[0, 4, 1, PAD, PAD], [0, 4, 5, 6, 1]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert set(batch) == {"input_ids", "attention_mask", *labels} and batch["input_ids"].dtype == torch.int64
+    if labels:
+        assert torch.equal(batch["labels"], torch.full((2,), 1.5))
 
 
 def test_the_pad_token_is_the_tokenisers_and_the_models():
     assert PAD == load_tokenizer().pad_token_id == MolformerConfig().pad_token_id
 
 
-def test_random_smiles_are_the_same_molecule_and_follow_their_seed():
-    forms = [randomised(ASPIRIN, seed) for seed in range(20)]
-    assert len(set(forms)) > 5 and {canonicalise(s) for s in forms} == {ASPIRIN}
-    assert forms == [randomised(ASPIRIN, seed) for seed in range(20)]
-
-
 def test_a_share_of_the_training_molecules_is_randomised():
     table = pd.DataFrame({"smiles": [ASPIRIN] * 200, "label": 1.0})
     torch.manual_seed(0)
-    shown = [tuple(RandomisedSmiles(table, 128, 0.5)[i]["input_ids"]) for i in range(200)]
-    canonical = tuple(RandomisedSmiles(table, 128)[0]["input_ids"])
-    assert 0.35 < np.mean([ids != canonical for ids in shown]) < 0.6
+    mixed, plain = RandomisedSmiles(table, True, 128, 0.5), RandomisedSmiles(table, True, 128)
+    shown = [mixed[i]["input_ids"] for i in range(200)]
+    others = [ids for ids in shown if ids != plain[0]["input_ids"]]
+    assert 0.35 < len(others) / 200 < 0.6
+    texts = {load_tokenizer().decode(ids, skip_special_tokens=True).replace(" ", "") for ids in others}
+    assert len(texts) > 5 and {canonicalise(text) for text in texts} == {ASPIRIN}
 
 
 def test_batches_by_length_cover_everything_once():
@@ -56,23 +55,52 @@ def test_an_epoch_holds_every_molecule_once_in_batches_of_similar_lengths():
     assert sorted(first) == sorted(second) == list(range(103)) and first != second
     batches = [[lengths[i] for i in first[k : k + 8]] for k in range(0, 96, 8)]
     assert np.mean([1 - np.mean(batch) / max(batch) for batch in batches]) < 0.12  # at random it is 0.40
-    assert np.corrcoef([np.mean(b) for b in batches], range(len(batches)))[0, 1] < 0.7  # no march by length
+    assert np.corrcoef([np.mean(b) for b in batches], range(len(batches)))[0, 1] < 0.7  # not sorted by length
 
 
-def test_a_model_gets_the_tokens_that_its_configuration_asks_for(tiny):
-    model = MolformerForSequenceClassification(tiny)
-    assert (tiny.canonical_smiles, tiny.max_tokens, tiny.n_random) == (False, 128, 0)
+@pytest.mark.filterwarnings("ignore::molft_utils.DataWarning")
+def test_a_model_gets_the_tokens_that_its_configuration_asks_for(model):
     assert model_tokens(model, ["OCC"]) == tokenise(["OCC"]) != tokenise(["CCO"])
-    tiny.canonical_smiles, tiny.max_tokens = True, 7
+    model.config.canonical_smiles, model.config.max_tokens = True, 7
     assert model_tokens(model, ["OCC", "C" * 50]) == tokenise(["CCO", "C" * 50], max_tokens=7)
-    assert type(tiny)(**tiny.to_dict()).max_tokens == 7
 
 
-def test_batches_for_a_model_name_their_rows_and_refuse_an_empty_table(tiny):
-    model = MolformerForSequenceClassification(tiny)
+def test_batches_for_a_model_name_their_rows(model):
     table = pd.DataFrame({"smiles": ["CCCCO", "C", "CCO"], "label": [5.0, 1.0, 3.0]})
     batches, rows = molecule_batches(model, table, 2)
     assert rows == [1, 2, 0] and [b["labels"].tolist() for b in batches] == [[1.0, 3.0], [5.0]]
     assert [tuple(b["input_ids"].shape) for b in batches] == [(2, 5), (1, 7)]
     with pytest.raises(DataError, match="no rows to make batches from; give at least one molecule"):
         molecule_batches(model, table.head(0), 2)
+
+
+def test_a_molecule_that_is_cut_is_named(model, cfg):
+    table = pd.DataFrame({"smiles": ["CCO", PEPTIDE], "label": [0.0, 1.0]})
+    length = len(tokenise([PEPTIDE], 10_000)[0])
+    for work in (
+        lambda: predict(model, table["smiles"]),
+        lambda: evaluate(model, table),
+        lambda: molecule_batches(model, table, 2),
+        lambda: finetune(model, table, None, cfg.replace(epochs=1)),
+    ):
+        with pytest.warns(DataWarning, match=rf"more than 128 tokens are cut.*CC\(=O\)O has {length}"):
+            work()
+    with pytest.warns(DataWarning, match="and 2 more"):
+        assert cut_ids([PEPTIDE] * 5, False, 50) == tokenise([PEPTIDE] * 5, 50)
+
+
+@pytest.mark.parametrize("canonical", [True, False])
+@pytest.mark.parametrize(
+    ("smiles", "message"),
+    [
+        (["CCO", "aspirin"], "RDKit cannot read the SMILES 'aspirin'"),
+        (["CCO", "C1CC"], "RDKit cannot read the SMILES 'C1CC'; correct it"),
+        (["CCO", None], "None"),
+        (["[Re]$[Re]"], r"the tokeniser does not know '\$' in '\[Re\]\$\[Re\]'; take the molecule out"),
+        ("CCO", "'CCO' is one text, not a list of SMILES; put it in a list"),
+        (pd.DataFrame({"C": ["CCO"], "N": [1.0]}), "table, not a list of SMILES.*column"),
+    ],
+)
+def test_what_is_no_list_of_readable_smiles_is_refused(smiles, message, canonical):
+    with pytest.raises(DataError, match=message):
+        cut_ids(smiles, canonical, 128)

@@ -1,0 +1,150 @@
+"""Make the retraining banks: ``python data/scripts/bank.py``, or ``make results`` for all results.
+
+The model of notebook 04 (``class`` profile, from the encoder after masked-language modelling, no early stopping) is
+trained again and again: on random halves of the training split and the secondary set; and on all of these with a group
+of 100 other molecules added, whose labels are measured logP. What each of these models predicts for the validation and
+test molecules is kept in ``data/retraining/``. A file is written after every model, and an interrupted run resumes.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from joblib import Parallel, delayed
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from molft_utils.cache import digits
+from molft_utils.data import table_hash
+from molft_utils.errors import StaleRunError
+from molft_utils.evaluation import BANK, GROUPS
+from molft_utils.experiments import pipeline, selection
+from molft_utils.files import DATA_FOLDER, file_hash, write_atomically
+from molft_utils.settings import Settings, settings
+from molft_utils.training import predict
+
+#: Fixes the subsets and the groups.
+SUBSETS_SEED = 2026
+
+#: Molecules in a group.
+GROUP_SIZE = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which models a bank holds: each is trained on ``base`` and on its ``members`` [n_models, len(pool)] of ``pool``.
+
+    Each is trained ``n_seeds`` times; no two trainings of any bank share a seed, which starts at ``first_seed``.
+    ``parts`` are the pool's tables, each with its first row and its number of rows.
+    """
+
+    base: pd.DataFrame
+    pool: pd.DataFrame
+    members: np.ndarray
+    n_seeds: int
+    first_seed: int
+    parts: tuple[tuple[int, int], ...]
+
+    def train(self, subset: int) -> pd.DataFrame:
+        """The training table of a subset."""
+        return pd.concat([self.base, self.pool[self.members[subset]]], ignore_index=True)
+
+    def seed(self, subset: int, k: int) -> int:
+        """The seed of its k-th training."""
+        return self.first_seed + 10 * subset + k
+
+    def digits(self, cfg: Settings) -> str:
+        """What stands for all that the bank depends on."""
+        members = hashlib.sha256(np.packbits(self.members).tobytes()).hexdigest()
+        base = table_hash(self.base) if len(self.base) else None
+        key = {"base": base, "pool": table_hash(self.pool), "members": members, "first_seed": self.first_seed}
+        return digits(cfg, pipeline.AFTER_MLM, **key)
+
+
+def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
+    """Random halves of the training split and the secondary set, in complementary pairs."""
+    secondary = selection.secondary_table(cfg)
+    pool = selection.with_secondary(cfg, secondary)
+    n = len(pool) - len(secondary)
+    members, parts = random_halves(len(pool), n_pairs, SUBSETS_SEED), ((0, n), (n, len(secondary)))
+    return Plan(pool.iloc[:0], pool, members, n_seeds, 1000, parts)
+
+
+def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
+    """Everything and a group more; the first ``n_without`` rows add nothing.
+
+    From group to group the share of ionisable molecules, whose logP is no logD, rises from none to all.
+    """
+    secondary = selection.secondary_table(cfg)
+    pool = selection.further_candidates(cfg.replace(limit=None), secondary)
+    members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)
+    rng = np.random.default_rng(SUBSETS_SEED)
+    for row, share in zip(members[n_without:], np.linspace(0, 1, n_groups), strict=True):
+        n_ionisable = round(share * GROUP_SIZE)
+        for wanted, ionisable in ((n_ionisable, True), (GROUP_SIZE - n_ionisable, False)):
+            row[rng.permutation(np.flatnonzero(pool["ionisable"] == ionisable))[:wanted]] = True
+    base = selection.with_secondary(cfg, secondary)
+    return Plan(base, pool[["smiles", "label"]], members, n_seeds, 5000, ((0, len(pool)),))
+
+
+def random_halves(n: int, n_pairs: int, seed: int) -> np.ndarray:
+    """Membership bool [2 n_pairs, n] of random halves of n molecules; rows 2k and 2k + 1 are complementary."""
+    rng = np.random.default_rng(seed)
+    members = np.zeros((2 * n_pairs, n), dtype=bool)
+    for pair in range(n_pairs):
+        members[2 * pair, rng.permutation(n)[: n // 2]] = True
+        members[2 * pair + 1] = ~members[2 * pair]
+    return members
+
+
+def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
+    """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
+    torch.set_num_threads(1)
+    fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
+    parts = pipeline.tables(cfg)
+    tables = {"validation": parts.validation, "test": parts.test}
+    return {name: predict(fit.model, table["smiles"]).astype(np.float16) for name, table in tables.items()}
+
+
+def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
+    """Train what the bank at ``path`` lacks, every subset's first seed first, and write it after every model."""
+    data = {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
+    about = {"data": data, "parts": plan.parts, "settings": plan.digits(cfg)}
+    metadata = {name: json.dumps(value) for name, value in about.items()}
+    with FileLock(path.with_name(f".{path.name}.lock")):  # two processes would write over each other's models
+        bank = bank_so_far(path, cfg, plan, metadata["settings"])
+        missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]
+        start = pipeline.mlm(cfg).folder
+        jobs = (delayed(retrained)(cfg, start, plan.train(subset), plan.seed(subset, k)) for subset, k in missing)
+        models = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+        for (subset, k), predictions in zip(missing, models, strict=True):
+            for name, values in predictions.items():
+                bank[f"{name}_predictions"][subset, k] = values
+            write_atomically(path, save(bank, metadata))
+            print(f"{path.stem}: subset {subset}, seed {k}", flush=True)
+
+
+def bank_so_far(path: Path, cfg: Settings, plan: Plan, content: str) -> dict[str, np.ndarray]:
+    """The tensors of the file, or with nan for every prediction where there is no such file."""
+    if path.exists():
+        with safe_open(path, framework="numpy") as file:
+            if file.metadata().get("settings") != content:
+                raise StaleRunError(f"{path} was made with other settings or data; delete it to make another")
+            return {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118  # it is no dict
+    parts = pipeline.tables(cfg)
+    bank = {"members": plan.members}
+    for name, table in (("validation", parts.validation), ("test", parts.test)):
+        shape = len(plan.members), plan.n_seeds, len(table)
+        bank[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
+        bank[f"{name}_predictions"] = np.full(shape, np.nan, dtype=np.float16)
+    return bank
+
+
+if __name__ == "__main__":
+    for file, plan in ((BANK, halves), (GROUPS, groups)):
+        make_bank(settings("class"), plan(settings("class")), DATA_FOLDER / file, n_jobs=2)

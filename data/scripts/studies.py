@@ -1,0 +1,524 @@
+"""The studies whose results ``data/results`` holds: what is compared, with which settings, on which molecules.
+
+Each is a function at whose call the rows of its table are listed. A recipe names the kinds of result that really run,
+so that a change of LiSSA, say, leaves the rows alone that are computed from the tangent kernel.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.model_selection import KFold
+
+from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, descriptor_ridge, descriptor_svr
+from molft_utils.cache import Kind, cached
+from molft_utils.data import ecfp4_counts, random_forest, svr
+from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
+from molft_utils.experiments import noisy_labels, pipeline, selection
+from molft_utils.experiments.grid import SELECTIONS
+from molft_utils.files import CARRIED, file_hash
+from molft_utils.influence import Kernel, influence_scores
+from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
+from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
+from molft_utils.shapley import rank_correlation
+from molft_utils.training import predict
+from study import Row, Run, read
+
+SEEDS = (0, 1, 2, 3, 4)
+
+#: What most tables show of a trained model.
+ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
+
+RANDOM_MINI = Kind("random-mini", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Test and validation errors of a trained model."""
+
+    start: str = "mlm"  # the encoder after masked-language modelling; "checkpoint"; "random": its architecture alone
+    method: str = "full"
+    selection: str = "train alone"  # what is added to or removed from the training split
+    target: str = "validation"  # of influence scores; "test" is the report's choice, and a leak
+    n_labels: int | None = None  # train on so many molecules of the training split
+    early_stopping: bool = False  # whether validation molecules choose the epoch: not where they have chosen the data
+    columns: Sequence[str] = (*ERRORS, "predictions")
+
+    files = ("secondary.csv",)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        drawn = [RANDOM_MINI] if self.start == "random" else []
+        fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
+        return (fit, pipeline.GRADED, *selection.kinds_of(self.selection), *drawn)
+
+    def row(self, cfg: Settings) -> Row:
+        if self.start == "random":
+            cfg = cfg.replace(checkpoint=random_mini(cfg.seed))
+        train = selection.training_table(cfg, selection.secondary_table(cfg), self.selection, self.target)
+        train = train if self.n_labels is None else labelled(cfg, self.n_labels)
+        if self.start == "mlm":
+            fit = pipeline.after_mlm(cfg, train, self.method, self.early_stopping)
+        else:
+            fit = pipeline.baseline(cfg, train)
+        graded = pipeline.graded(fit, cfg)
+        found = {**graded.row, "predictions": graded.predictions}
+        return {name: found[name] for name in self.columns}
+
+
+def random_mini(seed: int) -> str:
+    """A folder with the mini architecture and random weights: the comparison that shows what pretraining is worth."""
+
+    def compute(folder: Path) -> dict:
+        torch.manual_seed(seed)
+        MolformerForMaskedLM(MolformerConfig.from_pretrained(CARRIED["mini"])).save_pretrained(folder)
+        return {}
+
+    key = {"seed": seed, "architecture": file_hash(CARRIED["mini"] / "config.json")}
+    return str(cached(RANDOM_MINI, None, key, compute).folder)
+
+
+def labelled(cfg: Settings, n: int) -> pd.DataFrame:
+    """The first ``n`` molecules of a random order of the training split: smaller sets are parts of larger ones."""
+    train = pipeline.tables(cfg).train
+    return train.iloc[np.random.default_rng(cfg.seed).permutation(len(train))[:n]]
+
+
+# -- what pretraining is worth ----------------------------------------------------------------------------------------
+
+#: Variant -> profile, checkpoint, and how it starts. Random weights have the checkpoint's architecture.
+TABLE1 = {
+    "baseline": ("class", "mini", "checkpoint"),
+    "after-mlm": ("class", "mini", "mlm"),
+    "best": ("best", "mini", "checkpoint"),
+    "random-weights": ("class", "mini", "random"),
+    "descriptors": ("class", "mini-descriptors", "checkpoint"),
+    "descriptors-best": ("best", "mini-descriptors", "checkpoint"),
+}
+
+
+def table1() -> Iterator[Run]:
+    for seed, (variant, (profile, checkpoint, start)) in product(SEEDS, TABLE1.items()):
+        cfg = settings(profile, checkpoint=checkpoint, seed=seed)
+        yield Run("table1", {"variant": variant, "seed": seed}, cfg, Trained(start, early_stopping=True))
+
+
+# -- which molecules to train on, and by which method -----------------------------------------------------------------
+
+
+def selected(table: str, recipes: dict[str, Trained]) -> Iterator[Run]:
+    for seed, variant in product(SEEDS, recipes):
+        yield Run(table, {"variant": variant, "seed": seed}, settings("class", seed=seed), recipes[variant])
+
+
+def table2() -> Iterator[Run]:
+    """Lines that add secondary molecules; two of them with the test labels as target, which is a leak."""
+    added = [name for name, line in selection.SELECTIONS.items() if not line.among_all]
+    leaks = {f"{name}, test target": Trained(selection=name, target="test") for name in ("all positive", "top 100")}
+    yield from selected("table2", {name: Trained(selection=name) for name in added} | leaks)
+
+
+def shapley() -> Iterator[Run]:
+    removing = [name for name, line in selection.SELECTIONS.items() if line.among_all]
+    yield from selected("shapley", {name: Trained(selection=name) for name in ("all", *removing)})
+
+
+def grid() -> Iterator[Run]:
+    every = product(SELECTIONS.items(), EVERY_METHOD)
+    yield from selected(
+        "grid", {f"{name}/{method}": Trained("mlm", method, chosen) for (name, chosen), method in every}
+    )
+
+
+def seed_variance() -> Iterator[Run]:
+    """Two lines of table 2 with thirty seeds: what one seed can tell."""
+    for seed, cell in product(range(30), ("train alone", "all")):
+        recipe = Trained(selection=cell, columns=("rmse", "validation_rmse", "seconds"))
+        yield Run("seed_variance", {"cell": cell, "seed": seed}, settings("class", seed=seed), recipe)
+
+
+# -- which learning rate for which method -----------------------------------------------------------------------------
+
+REPORTED_RATE = 1e-7
+
+#: Learning rates, two per decade.
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+
+#: Name in the table -> method, the smallest of its six learning rates, and the rank of its updates (LoRA).
+SWEPT = {
+    "full": ("full", 1e-4, 4),
+    "bitfit": ("bitfit", 1e-3, 4),
+    "ia3": ("ia3", 1e-3, 4),
+    "lora, r = 4": ("lora", 1e-3, 4),
+    "lora-all, r = 4": ("lora-all", 3e-4, 4),
+    "lora-all, r = 16": ("lora-all", 3e-4, 16),
+    "lora-all, r = 64": ("lora-all", 3e-4, 64),
+}
+EPOCHS = (4, 20)
+
+
+def first_seed() -> Iterator[Run]:
+    """All rates with one seed; and for four epochs the report's one rate for all methods."""
+    for epochs, name in product(EPOCHS, SWEPT):
+        for rate in (*six_rates(name), *([REPORTED_RATE] if epochs == 4 else [])):
+            yield swept(name, epochs, rate, 0)
+
+
+def more_seeds() -> Iterator[Run]:
+    """Two seeds more for the best rate of the first seed, and its neighbours."""
+    for epochs, name in product(EPOCHS, SWEPT):
+        for rate, seed in product(around_best(name, epochs), (1, 2)):
+            yield swept(name, epochs, rate, seed)
+
+
+def swept(name: str, epochs: int, rate: float, seed: int) -> Run:
+    key = {"name": name, "epochs": epochs, "rate": rate, "seed": seed}
+    recipe = Trained(method=SWEPT[name][0], columns=("validation_rmse", "rmse", "trained", "seconds"))
+    return Run("sweep", key, swept_settings(name, epochs, rate, seed), recipe)
+
+
+def swept_settings(name: str, epochs: int, rate: float, seed: int) -> Settings:
+    """LoRA's alpha is twice the rank, so that the scale of the update stays."""
+    method, _, rank = SWEPT[name]
+    changed: dict[str, Any] = {"lora_rank": rank, "lora_alpha": 2 * rank, learning_rate_of(method): rate}
+    return settings("class", epochs=epochs, seed=seed, **changed).of_method(method)
+
+
+def six_rates(name: str) -> tuple[float, ...]:
+    first = RATES.index(SWEPT[name][1])
+    return RATES[first : first + 6]
+
+
+def around_best(name: str, epochs: int) -> tuple[float, ...]:
+    """The rate with the smallest *validation* error of the first seed, and its neighbours."""
+    rows, rates = read("sweep"), six_rates(name)
+    rows = rows[(rows["name"] == name) & (rows["epochs"] == epochs) & (rows["seed"] == 0) & rows["rate"].isin(rates)]
+    best = rates.index(float(rows.loc[rows["validation_rmse"].idxmin(), "rate"]))
+    return rates[max(best - 1, 0) : best + 2]
+
+
+def fair() -> Iterator[Run]:
+    """Each method with the rate that the sweep found best on the validation split."""
+    rows = sweep()
+    rates = rows[rows["best"]].set_index(["name", "epochs"])["rate"]
+    for seed, epochs, name in product(SEEDS, EPOCHS, SWEPT):
+        cfg = swept_settings(name, epochs, float(rates[name, epochs]), seed)
+        yield Run("fair", {"variant": f"{name}, {epochs} epochs", "seed": seed}, cfg, Trained(method=SWEPT[name][0]))
+
+
+# -- what labels are worth --------------------------------------------------------------------------------------------
+
+#: Number of labels -> what the class profile changes. Few molecules make short epochs, so there are more of them. All
+#: are trained: early stopping would end a run of short epochs before it has begun. Half and twice as many epochs were
+#: tried, and the number was chosen on the validation split.
+BUDGETS: dict[int, dict[str, Any]] = {
+    50: dict(epochs=20, batch_size=8, patience=20),
+    100: dict(epochs=30, batch_size=8, patience=30),
+    300: dict(epochs=20, batch_size=16, patience=20),
+    1000: dict(epochs=24, batch_size=32, patience=24),
+    3024: dict(epochs=8, batch_size=32, patience=8),
+}
+LABELS = ("rmse", "validation_rmse", "epochs", "seconds")
+
+#: Models on fingerprints or descriptors, given the seed.
+NUMBERS: dict[str, Callable[[int], Any]] = {
+    "SVR on ECFP4": lambda seed: svr(),
+    "random forest on ECFP4": random_forest,
+    "SVR on descriptors": lambda seed: descriptor_svr(),
+    "ridge on descriptors": lambda seed: descriptor_ridge(),
+    "SVR on descriptors without logP": lambda seed: descriptor_svr(),
+    "ridge on descriptors without logP": lambda seed: descriptor_ridge(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """A model of ``NUMBERS`` on so many labels; its settings were chosen on the validation split."""
+
+    model: str
+    n_labels: int
+
+    files = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (pipeline.FINGERPRINTS, *((DESCRIBED,) if "descriptors" in self.model else ()))
+
+    def row(self, cfg: Settings) -> Row:
+        parts, train, began = pipeline.tables(cfg), labelled(cfg, self.n_labels), time.perf_counter()
+        fitted = NUMBERS[self.model](cfg.seed).fit(self.numbers(train), train["label"])
+        test, validation = (
+            scores(p["label"], fitted.predict(self.numbers(p))).rmse for p in (parts.test, parts.validation)
+        )
+        return {"rmse": test, "validation_rmse": validation, "epochs": 0, "seconds": time.perf_counter() - began}
+
+    def numbers(self, part: pd.DataFrame) -> np.ndarray:
+        """ECFP4 counts or descriptors [n, d] of a part of Lipophilicity, all of which is described once."""
+        if "ECFP4" in self.model:
+            return ecfp4_counts(part["smiles"])
+        kept = [not self.model.endswith("without logP") or name not in COMPUTED_LOGP for name in DESCRIPTORS]
+        return described(pipeline.whole_table()["smiles"])[part.index][:, kept]
+
+
+def labels() -> Iterator[Run]:
+    starts = {"random weights": "random", "mini": "checkpoint", "mini-descriptors": "checkpoint"}
+    for seed, n, model in product(SEEDS, BUDGETS, (*starts, *NUMBERS)):
+        key = {"model": model, "labels": n, "seed": seed}
+        if model in NUMBERS:
+            yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
+        else:
+            checkpoint = "mini-descriptors" if model == "mini-descriptors" else "mini"
+            cfg = settings("class", seed=seed, checkpoint=checkpoint, **BUDGETS[n])
+            yield Run("labels", key, cfg, Trained(starts[model], n_labels=n, early_stopping=True, columns=LABELS))
+
+
+def method_labels() -> Iterator[Run]:
+    for seed, n, method in product((0, 1, 2), (100, 300, 1000), EVERY_METHOD):
+        key, cfg = {"model": method, "labels": n, "seed": seed}, settings("class", seed=seed, **BUDGETS[n])
+        yield Run("method_labels", key, cfg, Trained("mlm", method, n_labels=n, early_stopping=True, columns=LABELS))
+
+
+# -- do scores predict retraining, does LiSSA solve, are wrong labels found? ------------------------------------------
+
+#: Shares of the largest eigenvalue. The best on the *validation* molecules is ``selection.KERNEL_DAMPING``.
+DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+
+#: Buckets of the kernel's sketch; four times as many as in the notebook.
+SKETCH = 65_536
+
+#: The Hessian has no kernel: LiSSA solves for one query at a time, and some test molecules of one model must do. A
+#: smaller damping meets negative eigenvalues.
+N_QUERIES = 40
+BY_LISSA: dict[str, Any] = dict(influence_curvature="hessian", influence_damping=0.25, influence_depth=50)
+HESSIAN = f"Hessian, {N_QUERIES} molecules"
+
+#: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
+ENSEMBLE = f"Gauss-Newton, {len(SEEDS)} models"
+
+#: What might find the wrong labels -> a number for each secondary molecule, high where it is suspicious.
+FINDERS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "low_score": lambda table: -table["score"],
+    "low_product": lambda table: -table["dot_product"],
+    "high_loss": lambda table: table["loss"],
+    "self_influence": lambda table: table["self_influence"],
+    "left_out_size": lambda table: table["left_out"].abs(),
+    "left_out_too_high": lambda table: -table["left_out"],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicting:
+    """LDS of scores: do they predict what real retraining does to the validation and to the test molecules?"""
+
+    score: str
+    damping: float
+    sketch: int = SKETCH
+
+    files = ("secondary.csv", BANK)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (selection.INFLUENCE,) if self.score == HESSIAN else (pipeline.AFTER_MLM, selection.KERNEL)
+
+    def row(self, cfg: Settings) -> Row:
+        if self.score == HESSIAN:
+            return {"validation": np.nan, **hessian_row(cfg)}
+        models = [cfg.replace(seed=seed) for seed in (SEEDS if self.score == ENSEMBLE else [cfg.seed])]
+        values = np.mean([self.scores(model) for model in models], axis=0)
+        validation, test = np.split(values, [len(pipeline.tables(cfg).validation)])
+        return {"validation": lds(validation, load_bank("validation")).value, **on_test(test, load_bank("test"))}
+
+    def scores(self, cfg: Settings) -> np.ndarray:
+        """Scores [n_queries, n_train] by one model."""
+        kernel = kernel_of(cfg)
+        if self.score == "random":
+            return np.random.default_rng(cfg.seed).normal(size=kernel.cross.shape)
+        return kernel.scores(self.damping * kernel.largest_eigenvalue) if self.damping else kernel.gradient_products()
+
+
+def hessian_row(cfg: Settings) -> Row:
+    """LDS of the Hessian's scores, one query at a time."""
+    fit, train = scored_model(cfg)
+    rows, bank = load_bank("test").some(N_QUERIES)
+    queries = pipeline.tables(cfg).test.iloc[rows]
+    found = [influence_scores(fit.model, train, queries.iloc[[i]], train, cfg).scores for i in range(len(queries))]
+    return on_test(torch.stack(found).numpy(), bank)
+
+
+def on_test(values: np.ndarray, bank: Bank) -> Row:
+    found = lds(values, bank)
+    low, high = found.interval
+    return {"test": found.value, "low": low, "high": high, "ceiling": found.ceiling, "n_queries": len(found.per_query)}
+
+
+def scored_model(cfg: Settings) -> tuple[pipeline.TrainedModel, pd.DataFrame]:
+    """The model whose training molecules are scored, and these: the training split and the secondary set."""
+    train = selection.with_secondary(cfg, selection.secondary_table(cfg))
+    return pipeline.after_mlm(cfg, train, early_stopping=False), train
+
+
+def kernel_of(cfg: Settings) -> Kernel:
+    """Its kernel with the validation molecules, then the test molecules as queries."""
+    parts = pipeline.tables(cfg)
+    return selection.kernel(*scored_model(cfg), pd.concat([parts.validation, parts.test], ignore_index=True), SKETCH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Solving:
+    """LiSSA against the kernel at LiSSA's damping, and areas under the ROC curve of what might find wrong labels."""
+
+    sketch: int = SKETCH
+
+    files = ("secondary.csv",)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (selection.INFLUENCE, selection.KERNEL)
+
+    def row(self, cfg: Settings) -> Row:
+        solved, kernel = selection.influence(cfg, selection.secondary_table(cfg)), kernel_of(cfg)
+        direction, secondary = solved.direction, slice(-len(solved.table), None)
+        exact = kernel.scores(direction.damping)[: len(pipeline.tables(cfg).validation)].mean(axis=0)[secondary]
+        row: Row = {
+            "damping": cfg.influence_damping,
+            "largest_eigenvalue": direction.damping / cfg.influence_damping,
+            "kernel_largest_eigenvalue": kernel.largest_eigenvalue,
+            "rank_correlation": rank_correlation(solved.scores.numpy(), exact),
+            "residual": direction.residual,
+            "products": direction.n_products,
+            "overhead": direction.n_overhead,
+            "seconds": solved.seconds,
+        }
+        table = solved.table.sort_index().assign(
+            self_influence=kernel.self_influence(direction.damping)[secondary],
+            left_out=kernel.leave_one_out(direction.damping)[secondary],
+        )
+        for name, suspicion in FINDERS.items():
+            area, low, high = auroc(table["corrupted"], suspicion(table))
+            row |= {f"auroc_{name}": area, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
+        return row
+
+
+def lds_of_scores() -> Iterator[Run]:
+    """Every score with every damping (0 where there is none) and seed of the scored model."""
+    dampings = [("random", 0.0), ("gradient product", 0.0), *(("Gauss-Newton", damping) for damping in DAMPINGS)]
+    every = [*product(SEEDS, dampings), (0, (ENSEMBLE, selection.KERNEL_DAMPING)), (0, (HESSIAN, 0.25))]
+    for seed, (score, damping) in every:
+        cfg = settings("class", seed=seed, **(BY_LISSA if score == HESSIAN else {}))
+        yield Run("lds", {"score": score, "damping": damping, "seed": seed}, cfg, Predicting(score, damping))
+
+
+def influence() -> Iterator[Run]:
+    for seed in SEEDS:
+        yield Run("influence", {"seed": seed}, settings("class", seed=seed), Solving())
+
+
+# -- when does selection pay? -----------------------------------------------------------------------------------------
+
+#: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
+CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "trusted only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
+TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
+
+#: Rules that read the model's tangent kernel, its pooled vectors, or neither.
+BY_KERNEL = ("influence", "gradient product", "self-influence", "leave-one-out residual", "loss")
+BY_NEITHER = (ALL, CLEAN, "random", "oracle", FOLDS)
+BY_VECTORS = (
+    "TS-DShapley", UNKNOWN_NUMBER, "KNN-Shapley", "ridge leave-one-out", "ridge out-of-fold", "ridge out-of-bag",
+    "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)",
+)  # fmt: skip
+
+#: Kinds of error with the shares and the seeds that are run, in this order; without errors there is one pool for all.
+POOLS: list[tuple[str, tuple[float, ...], tuple[int, ...]]] = [
+    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (0, 1, 2)),
+    (noisy_labels.MEASURED, (1.0,), (0, 1, 2)),
+    ("permuted", (0.2, 0.4), (0, 1, 2)),
+    ("natural logarithm", (0.2, 0.4, 0.1, 0.0), (3, 4)),
+    (noisy_labels.MEASURED, (1.0,), (3, 4)),
+    ("lost sign", (0.2, 0.4), (0, 1, 2)),
+]
+
+#: What takes long is judged for these shares and seeds alone.
+COSTLY = (FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
+COSTLY_SHARES, COSTLY_SEEDS = (0.2, 1.0), (0, 1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropping:
+    """Area under the curve and precision of a rule, and the test error of the model that is trained after it.
+
+    Every rule drops as many of the pool as are wrong; one does not know how many, and asks the source model on half of
+    the validation split. Two have no rule: keeping all, and the clean molecules alone for as many steps.
+    """
+
+    kind: str
+    share: float
+    rule: str
+
+    files = ("logp.csv",)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The models, and what the rule reads of the one that was trained on everything; LiSSA is not among it."""
+        read = (selection.KERNEL,) if self.rule in BY_KERNEL else (selection.POOLED, selection.SHAPLEY)
+        return (pipeline.AFTER_MLM, pipeline.GRADED, *(() if self.rule in BY_NEITHER else read))
+
+    def row(self, cfg: Settings) -> Row:
+        noisy = noisy_labels.draw_pool(cfg, self.kind, self.share)
+        wrong = noisy.pool["corrupted"].to_numpy(dtype=bool)
+        if self.rule == ALL:
+            return after(cfg, noisy.everything)
+        if self.rule == CLEAN:
+            return after(cfg.replace(epochs=round(cfg.epochs * len(noisy.everything) / len(noisy.clean))), noisy.clean)
+        inputs, n_dropped = noisy.inputs(cfg), int(wrong.sum())
+        if self.rule == UNKNOWN_NUMBER:
+            values, n_dropped = noisy_labels.values_and_cutoff(inputs)
+        else:
+            values = out_of_fold(inputs) if self.rule == FOLDS else selection.rule_values(inputs, self.rule)
+        kept = selection.keep_top(values, len(values) - n_dropped)
+        area, low, high = auroc(wrong, -values)
+        precision = wrong[~kept].mean() if n_dropped else np.nan
+        found = {"auroc": area, "auroc_low": low, "auroc_high": high, "precision": precision, "n_dropped": n_dropped}
+        return {**found, **(after(cfg, noisy.with_pool(kept)) if self.rule in TRAINED else {})}
+
+
+def out_of_fold(inputs: selection.RuleInputs, n_folds: int = 5) -> np.ndarray:
+    """Minus the squared error of each candidate by the language model that was trained on the other folds."""
+    everything, cfg = inputs.everything, inputs.settings
+    errors = np.empty(len(everything))
+    for others, fold in KFold(n_folds, shuffle=True, random_state=cfg.split_seed).split(everything):
+        fit = pipeline.after_mlm(cfg, everything.iloc[others].reset_index(drop=True), early_stopping=False)
+        errors[fold] = predict(fit.model, everything["smiles"].iloc[fold]) - everything["label"].iloc[fold]
+    return inputs.of_candidates(-(errors**2))
+
+
+def after(cfg: Settings, train: pd.DataFrame) -> Row:
+    """Errors after training on a table for all epochs."""
+    row = pipeline.graded(pipeline.after_mlm(cfg, train[["smiles", "label"]], early_stopping=False), cfg).row
+    return {name: row[name] for name in ERRORS}
+
+
+def selecting() -> Iterator[Run]:
+    """Where no label is wrong there is nothing to drop, and all rules keep everything."""
+    for kind, shares, seeds in POOLS:
+        for seed, share in product(seeds, shares):
+            costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
+            for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
+                if costly or rule not in COSTLY:
+                    key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
+                    yield Run("selection", key, settings("class", seed=seed), Dropping(kind, share, rule))
+
+
+#: In the order in which they are computed: some read the sweep's rows.
+STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
+    study.__name__: study
+    for study in (
+        first_seed, more_seeds, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
+        selecting, seed_variance,
+    )
+}  # fmt: skip

@@ -1,0 +1,241 @@
+"""Drawings of ideas: adapters, a molecule on its way through the model, attention, permutations, a Cholesky factor."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from rdkit import Chem
+from rdkit.Chem.Draw import rdMolDraw2D
+from sklearn.decomposition import PCA
+
+from .figure import COLOURS, look, new_figure, show
+
+#: Tokens that are atoms; the others are bonds, branches, ring numbers, and the two ends.
+_ATOM = re.compile(r"^(\[[^]]+\]|Br|Cl|[BCNOPSFIbcnops])$")
+
+
+@look()
+def adapters(trained: Mapping[str, int], name: str) -> None:
+    """One linear layer, from input x to output h, as each method changes it; the parts that train are coloured.
+
+    ``trained``: "full", "bitfit", "lora" and "ia3" -> how many parameters of the layer train.
+    """
+    titles = {"full": "Full fine-tuning", "bitfit": "BitFit", "lora": "LoRA", "ia3": "(IA)³"}
+    figure, axes = new_figure(12.8, 4.0, columns=4)
+    for panel, (method, title) in zip(axes, titles.items(), strict=True):
+        _layer(panel, method)
+        panel.set_title(f"{title}\n{trained[method]:,} parameters train", loc="center")
+    counts = "; ".join(f"{title} trains {trained[method]:,}" for method, title in titles.items())
+    alt = (
+        "A layer W x + b in four panels. Full: W and b train. BitFit: b alone. LoRA: the product of the small matrices "
+        f"A and B is added to the frozen W. (IA)³: a factor for each output. {counts}."
+    )
+    show(figure, name, alt)
+
+
+def _layer(panel: Axes, method: str) -> None:
+    """Input x at the bottom, output h at the top, and between them the boxes of one method."""
+    _blank(panel)
+    x_of_W = 2.6 if method == "lora" else 4.0
+    panel.text(4, 0.4, "x", ha="center", size=15, style="italic")
+    panel.text(4, 9.2, "h", ha="center", size=15, style="italic")
+    _box(panel, x_of_W, 3.6, 2.6, 2.2, "W", method == "full")
+    _box(panel, 4, 6.5, 2.6, 0.7, "+ b", method in ("full", "bitfit"))
+    _arrow(panel, (4, 1.0), (x_of_W, 2.4))
+    _arrow(panel, (x_of_W, 4.8), (4, 6.1))
+    if method == "lora":
+        _box(panel, 6.3, 2.9, 2.0, 0.7, "A", True)
+        _box(panel, 6.3, 4.7, 2.0, 0.7, "B", True)
+        _arrow(panel, (4, 1.0), (6.3, 2.5))
+        _arrow(panel, (6.3, 3.3), (6.3, 4.3))
+        _arrow(panel, (6.3, 5.1), (4, 6.1))
+        panel.text(6.45, 3.8, "rank r", size=10, color=COLOURS["trained"], va="center")
+        panel.text(6.6, 5.6, "× α / r", size=10, color=COLOURS["trained"])
+    if method == "ia3":
+        _arrow(panel, (4, 6.9), (4, 7.6))
+        _box(panel, 4, 8.0, 2.6, 0.7, "⊙ ℓ", True)
+        _arrow(panel, (4, 8.4), (4, 9.1))
+    else:
+        _arrow(panel, (4, 6.9), (4, 9.1))
+
+
+@look()
+def switching(sizes: Mapping[str, int], name: str) -> None:
+    """Two uses of adapters: many small files for one checkpoint, or merged into the weights.
+
+    ``sizes``: "checkpoint" and "adapter" -> bytes on disk.
+    """
+    whole, small = (
+        f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB" for n in (sizes["checkpoint"], sizes["adapter"])
+    )
+    figure, (left, right) = new_figure(11.0, 3.8, columns=2)
+    for panel, title in (
+        (left, "Switching: one checkpoint, one adapter per task"),
+        (right, "Merging: one full model per task"),
+    ):
+        _blank(panel)
+        panel.set_title(title, loc="center")
+    _box(left, 4, 2.6, 6.4, 2.2, f"checkpoint, frozen\n{whole}, loaded once", False)
+    for x, task in ((1.6, "logD"), (4.0, "solubility"), (6.4, "toxicity")):
+        _box(left, x, 6.9, 1.9, 1.6, f"{task}\n{small}", True)
+        _arrow(left, (x, 6.0), (x, 3.8))
+    left.text(4, 8.5, "adapter, head, Ω", ha="center", size=11, color=COLOURS["trained"])
+    _box(right, 1.9, 2.6, 2.6, 2.2, "W", False)
+    right.text(3.75, 2.6, "+", ha="center", va="center", size=16)
+    _box(right, 5.8, 2.6, 2.6, 2.2, "(α / r) B A", True)
+    _arrow(right, (1.9, 3.8), (3.6, 5.7))
+    _arrow(right, (5.8, 3.8), (4.4, 5.7))
+    _box(right, 4, 6.9, 5.6, 2.2, f"W′, {whole}\nas fast as before, nothing to switch", False)
+    alt = (
+        f"Left: a frozen checkpoint of {whole} and three adapters of {small} each, one of which is used at a time. "
+        "Right: the update is added to W, which gives a plain model of the checkpoint's size."
+    )
+    show(figure, name, alt)
+
+
+@look()
+def one_line(smiles: str, tokens: Sequence[str], width: int, prediction: float, name: str, unit: str = "logD") -> None:
+    """From a molecule to its prediction: drawing, SMILES, tokens, vectors of a given width, their mean, a number."""
+    figure, (axes,) = new_figure(13.0, 2.6)
+    _blank(axes, width=26)
+    axes.imshow(_molecule(smiles), extent=(0, 4.6, 1, 9.4), aspect="auto", zorder=2)
+    shown = " ".join(tokens[:6]) + (" …" if len(tokens) > 6 else "")
+    steps = [
+        (7.0, 3.6, f"SMILES\n{smiles if len(smiles) < 20 else smiles[:18] + '…'}"),
+        (11.4, 3.8, f"{len(tokens)} tokens\n{shown}"),
+        (15.9, 3.6, f"encoder\n{len(tokens)} × {width} numbers"),
+        (20.0, 3.0, f"mean\n{width} numbers"),
+        (24.0, 3.2, f"head\n{unit} {prediction:.2f}"),
+    ]
+    for place, (x, box_width, text) in enumerate(steps):
+        _box(axes, x, 5.2, box_width, 4.4, text, trains=place in (2, 4))
+    for start, end in ((4.5, 5.1), (8.9, 9.4), (13.4, 14.0), (17.8, 18.4), (21.6, 22.3)):
+        _arrow(axes, (start, 5.2), (end, 5.2))
+    alt = (
+        f"From the drawing of a molecule to SMILES {smiles}, {len(tokens)} tokens, a vector of {width} numbers per "
+        f"token, their mean, and the head's {unit} of {prediction:.2f}. Encoder and head train."
+    )
+    show(figure, name, alt)
+
+
+@look()
+def attention_map(smiles: str, tokens: Sequence[str], weights: np.ndarray, name: str, title: str) -> None:
+    """Attention weights [queries, keys] of all pairs of tokens, and their mean over queries on the atoms, one scale.
+
+    A weight is shown relative to uniform attention: each row sums to 1, so uniform is 1 / number of tokens.
+    """
+    relative = weights * len(tokens)
+    received = relative.mean(axis=0)
+    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, relative.max()), "Oranges")
+    figure, (left, right) = new_figure(11.6, 4.6, columns=2)
+    left.imshow(
+        _molecule(smiles, colours.to_rgba(received[[i for i, token in enumerate(tokens) if _ATOM.match(token)]]))
+    )
+    left.axis("off")
+    left.set_title(title)
+    right.imshow(relative, cmap=colours.cmap, norm=colours.norm)
+    right.set_xticks(range(len(tokens)), tokens, family="monospace", rotation=90, size=9)
+    right.set_yticks(range(len(tokens)), tokens, family="monospace", size=9)
+    right.set(xlabel="key", ylabel="query", title="Attention weights")
+    figure.colorbar(colours, ax=right, label="weight / uniform weight")
+    most = ", ".join(f"{tokens[i]} (position {i}) {received[i]:.1f}" for i in np.argsort(-received)[:3])
+    alt = f"Attention weights of {smiles} in the last layer, mean over heads. Largest means over queries: {most}"
+    show(figure, name, f"{alt} times the uniform weight.")
+
+
+@look()
+def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], name: str, unit: str = "logD") -> None:
+    """Molecules on the first two principal components of each model's pooled vectors [n, d], coloured by label."""
+    figure, axes = new_figure(6.2 * len(vectors), 4.6, columns=len(vectors))
+    found = []
+    for panel, (title, rows) in zip(axes, vectors.items(), strict=True):
+        pca = PCA(2, random_state=0)
+        places = pca.fit_transform(rows)
+        points = panel.scatter(*places.T, c=labels, cmap="viridis", s=10)
+        strongest = max(abs(np.corrcoef(places[:, k], labels)[0, 1]) for k in (0, 1))
+        found.append(f"{title} {strongest:.2f}")
+        first, second = (
+            f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(pca.explained_variance_ratio_)
+        )
+        panel.set(
+            title=f"{title}: correlation with {unit} {strongest:.2f}", xlabel=first, ylabel=second, xticks=[], yticks=[]
+        )
+    figure.colorbar(points, ax=list(axes), label=f"measured {unit}")
+    alt = f"Maps of {len(labels)} molecules. Larger correlation of a component with {unit}: {', '.join(found)}."
+    show(figure, name, alt)
+
+
+@look()
+def staircase(
+    paths: Sequence[np.ndarray], orders: Sequence[Sequence[int]], players: Sequence[str], wrong: int, name: str
+) -> None:
+    """The utility as players join, one panel per permutation; the steps of one player are highlighted.
+
+    ``paths``: for each permutation of ``orders`` the utilities [m + 1], starting with that of the empty set. The value
+    of a player is the mean of its steps over all permutations.
+    """
+    figure, axes = new_figure(3.1 * len(orders), 3.4, columns=len(orders))
+    steps, (low, high) = [], (np.min(paths), np.max(paths))
+    for panel, path, order in zip(axes, paths, orders, strict=True):
+        panel.step(range(len(path) + 1), [*path, path[-1]], where="post", color=COLOURS["other"])
+        for k, player in enumerate(order):
+            colour = COLOURS["wrong label" if player == wrong else "train"]
+            _arrow(panel, (k + 1, path[k]), (k + 1, path[k + 1]), colour)
+            if player == wrong:
+                steps.append(path[k + 1] - path[k])
+                panel.annotate(f" {steps[-1]:+.2f}", (k + 1, (path[k] + path[k + 1]) / 2), color=colour)
+        panel.set_xticks(range(len(path)), ["nobody", *(f"+ {players[p]}" for p in order)], rotation=30, ha="right")
+        panel.set(ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
+    axes[0].set(ylabel="utility U", title=f"What {players[wrong]} adds")
+    added = ", ".join(f"{step:+.2f}" for step in steps)
+    show(figure, name, f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {added}.")
+
+
+@look()
+def cholesky_corner(factor: np.ndarray, k: int, by_factor: np.ndarray, by_refit: np.ndarray, name: str) -> None:
+    """A Cholesky factor [m, m] with the corner of the first k molecules; the utility [m] of every prefix, both ways."""
+    figure, (left, right) = new_figure(8.6, 3.6, columns=2)
+    image = left.imshow(np.where(np.tri(len(factor), dtype=bool), np.abs(factor), np.nan), cmap="Blues", vmin=0)
+    figure.colorbar(image, ax=left, label="|L|")
+    left.add_patch(Rectangle((-0.5, -0.5), k, k, fill=False, lw=2.5, color=COLOURS["wrong label"]))
+    left.annotate(f"the first {k}", (k - 0.2, k / 2 - 0.5), color=COLOURS["wrong label"], va="center")
+    left.set(xlabel="molecule", ylabel="molecule", title="One factor contains all smaller ones")
+    m = range(1, len(by_factor) + 1)
+    right.plot(m, by_factor, "-", color=COLOURS["train"], label="one factorisation")
+    right.plot(m, by_refit, "o", mfc="none", color=COLOURS["validation"], label="one fit per prefix")
+    right.set(xlabel="molecules that have joined", ylabel="utility U", title="Utility of every prefix")
+    right.legend()
+    gap = np.abs(by_factor - by_refit).max()
+    show(figure, name, f"A Cholesky factor with the corner of the first {k} molecules; utilities agree to {gap:.0e}.")
+
+
+def _molecule(smiles: str, colours: np.ndarray | None = None) -> np.ndarray:
+    """A molecule as an image [height, width, channels], its atoms in colours [atoms, 4] if they are given."""
+    molecule, drawer = Chem.MolFromSmiles(smiles), rdMolDraw2D.MolDraw2DCairo(620, 480)
+    drawer.drawOptions().useBWAtomPalette()
+    shades = {i: tuple(float(c) for c in shade[:3]) for i, shade in enumerate([] if colours is None else colours)}
+    drawer.DrawMolecule(molecule, highlightAtoms=list(shades), highlightAtomColors=shades, highlightBonds=[])
+    drawer.FinishDrawing()
+    return matplotlib.image.imread(io.BytesIO(drawer.GetDrawingText()))
+
+
+def _blank(panel: Axes, width: float = 8) -> None:
+    panel.set(xlim=(0, width), ylim=(0, 10))
+    panel.axis("off")
+
+
+def _box(panel: Axes, x: float, y: float, width: float, height: float, text: str, trains: bool) -> None:
+    """A box centred on x, y: coloured if it trains, else grey."""
+    colour, line = (COLOURS["trained"], 2.2) if trains else (COLOURS["frozen"], 1.4)
+    corner = (x - width / 2, y - height / 2)
+    panel.add_patch(FancyBboxPatch(corner, width, height, "round,pad=0.05", fc=f"{colour}33", ec=colour, lw=line))
+    panel.text(x, y, text, ha="center", va="center", size=12)
+
+
+def _arrow(panel: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = "#555555") -> None:
+    panel.annotate("", end, start, arrowprops=dict(arrowstyle="->", color=colour, lw=1.3))

@@ -1,0 +1,143 @@
+"""What all figures share: one look, one colour for each thing that is shown, a file, and a text alternative."""
+
+import base64
+import functools
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from cycler import cycler
+from IPython.display import display
+from matplotlib.figure import Figure
+from rdkit import Chem
+from rdkit.Chem.Draw import rdMolDraw2D
+
+from ..files import figures_folder, write_atomically
+
+#: Okabe and Ito's palette, which readers with any colour vision can tell apart; the grey is darker, away from purple.
+BLACK, GREY, ORANGE, SKY = "#000000", "#666666", "#E69F00", "#56B4E9"
+GREEN, BLUE, VERMILLION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+
+#: Name -> colour, in every figure of the repository. Names of one line share a colour: they are variants of one idea,
+#: and :func:`styles` draws them with different lines.
+COLOURS = {
+    # splits, and molecules
+    "train": BLUE, "validation": VERMILLION, "test": GREEN, "scaffold": ORANGE,
+    "right label": GREY, "wrong label": VERMILLION, "neutral": BLUE, "ionisable": VERMILLION,
+    # fine-tuning methods
+    "full": BLACK, "bitfit": ORANGE, "lora": SKY, "lora-all": BLUE, "ia3": GREEN,
+    "trained": VERMILLION, "frozen": GREY,
+    # rules of selection, and the scores behind them
+    "keep all": BLACK, "none": BLACK, "clean only": GREY, "random": SKY, "oracle": GREEN,
+    "TS-DShapley": BLUE, "ts-dshapley": BLUE, "KNN-Shapley": BLUE, "Banzhaf": BLUE, "Beta(1, 16)": BLUE,
+    "influence": PURPLE, "Gauss-Newton": PURPLE, "Hessian": PURPLE, "gradient product": PURPLE,
+    "self-influence": PURPLE, "loss": ORANGE,
+    "leave-one-out residual": VERMILLION, "out-of-fold residual": VERMILLION, "ridge leave-one-out": VERMILLION,
+    "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
+    # models
+    "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
+    # whose result it is, and everything else
+    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,
+}  # fmt: skip
+
+#: Pixels from left to right that a projector shows well.
+PROJECTOR = 1400
+
+#: The look of all figures, on top of matplotlib's defaults.
+LOOK = {
+    "font.size": 12,
+    "axes.titlesize": "medium",
+    "axes.titlelocation": "left",
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in the shared look (a context, or a decorator); afterwards the reader's own settings are as they were."""
+    with matplotlib.style.context(["default", LOOK]):
+        yield
+
+
+def colour_of(name: str) -> str:
+    """The colour of a name or of a variant: that of "lora-all" for "lora-all, r = 4"; grey for an unknown name."""
+    return COLOURS.get(name) or COLOURS.get(re.split(r", | without ", name)[0], GREY)
+
+
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of each curve; curves of one colour differ in their lines."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(names):
+        n_alike = sum(style["color"] == colour_of(name) for style in found.values())
+        line, marker = ("-", "--", ":", "-.")[n_alike % 4], "os^DvPX*p"[len(found) % 9]
+        found[name] = {"color": colour_of(name), "ls": line, "marker": marker}
+    return found
+
+
+@look()
+def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+@look()
+def show(figure: Figure, name: str, alt: str = "") -> None:
+    """Show a figure with its text alternative, by default titles, axes and last values; save it as ``<name>.png``."""
+    buffer, width = io.BytesIO(), figure.get_figwidth()
+    figure.savefig(buffer, format="png", dpi=max(110, PROJECTOR / width))
+    show_png(buffer.getvalue(), name, alt or described(figure), round(100 * width))
+
+
+def described(figure: Figure) -> str:
+    """Panel by panel: the title, what is drawn against what, and the last value of each labelled line."""
+    panels = []
+    for axes in figure.axes:
+        lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        lines = {label: getattr(line, "lines", [line])[0] for label, line in lines.items()}  # of error bars the line
+        ends = [f"{k} {line.get_ydata()[-1]:.3g}" for k, line in lines.items() if hasattr(line, "get_ydata")]
+        title = axes.get_title(loc="left") or axes.get_title()
+        text = f"{title}: {axes.get_ylabel() or figure.axes[0].get_ylabel()} against {axes.get_xlabel()}"
+        panels.append(text + (f"; last values: {', '.join(ends)}" if ends else ""))
+    return ". ".join(panels) + "."
+
+
+def show_png(png: bytes, name: str, alt: str, width: int | None = None) -> None:
+    """Show a picture, so many pixels wide, and write it into the folder of figures where that is possible."""
+    try:
+        write_atomically(figures_folder() / f"{name}.png", png)
+    except OSError as error:
+        _say_not_kept(figures_folder(), error.strerror or str(error))
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt} | ({"width": width} if width else {})})
+
+
+@functools.cache
+def _say_not_kept(folder: Path, reason: str) -> None:
+    """Once per folder: a read-only checkout must not stop a lesson."""
+    print(f"Figures are shown but not saved: {folder} ({reason}). Set MOLFT_FIGURES to a folder that can be written.")
+
+
+def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
+    """Draw molecules in a grid, a legend under each."""
+    width = PROJECTOR // per_row
+    height = round(0.87 * width)
+    n_rows = -(-len(smiles) // per_row)
+    drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
+    drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
+    drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
+    drawer.FinishDrawing()
+    show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

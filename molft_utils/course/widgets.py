@@ -1,0 +1,196 @@
+"""Sliders and menus, each with a static picture below it, so that a page can be read without a kernel."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.ticker import MaxNLocator
+from transformers import PreTrainedModel
+
+from ..data import canonicalise, similarities
+from ..errors import DataError
+from ..evaluation import auroc
+from ..molformer import load_tokenizer
+from ..training import fill_mask
+from . import plots
+from .figure import BLUE, GREEN, PURPLE, SKY
+
+
+def _interactive(control: ipywidgets.Widget, describe: Callable[[Any], None]) -> None:
+    """Show a control, and below it what ``describe`` prints for its value."""
+    display(ipywidgets.interactive(lambda value: describe(value), value=control))
+
+
+@plots.look()
+def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
+    """Mask any token of a molecule: a slider over its tokens, and the probability of each true token as a picture."""
+    tokens = load_tokenizer().tokenize(smiles)
+
+    def describe(position: int) -> None:
+        print(" ".join("<mask>" if i == position else token for i, token in enumerate(tokens)))
+        display(fill_mask(model, smiles, position))
+
+    _interactive(_slider("token", 0, len(tokens) - 1), describe)
+    guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
+    found = [float(guess.loc[guess["right"], "probability"].iloc[0]) for guess in guesses]
+    figure, (axes,) = plots.new_figure(0.4 * len(tokens) + 1.5, 3)
+    axes.bar(range(len(tokens)), found, color=plots.COLOURS["ours"])
+    axes.set_xticks(range(len(tokens)), tokens, family="monospace")
+    axes.set(xlabel="masked token", ylabel="probability of the true token", ylim=(0, 1))
+    axes.set_title("How sure is the model of each masked token?")
+    pairs = ", ".join(f"{token} {probability:.2f}" for token, probability in zip(tokens, found, strict=True))
+    plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {pairs}.")
+
+
+@plots.look()
+def permutation_slider(
+    paths: np.ndarray, orders: np.ndarray, players: Sequence[str], name: str, wrong: int = -1
+) -> None:
+    """Step through the permutations of a small game: a slider, and the values so far as a picture.
+
+    ``paths`` [n, m + 1] are the utilities along each permutation, starting with that of the empty set; ``orders``
+    [n, m] the players in the order of joining; ``wrong`` is the player with the wrong label.
+    """
+    marginals = np.zeros(orders.shape)
+    np.put_along_axis(marginals, orders, np.diff(paths, axis=1), axis=1)
+    so_far = np.cumsum(marginals, axis=0) / np.arange(1, len(orders) + 1)[:, None]
+
+    def describe(number: int) -> None:
+        print(f"permutation {number}: " + ", then ".join(players[p] for p in orders[number - 1]))
+        rows = {"adds here": marginals[number - 1], "mean so far": so_far[number - 1]}
+        display(pd.DataFrame(rows, index=list(players)).round(3))
+
+    _interactive(_slider("permutation", 1, len(orders)), describe)
+    figure, (axes,) = plots.new_figure()
+    axes.set_prop_cycle(color=[BLUE, SKY, GREEN, PURPLE], ls=["--", "-.", ":", "--"])
+    for player, line in zip(players, so_far.T, strict=True):
+        axes.plot(range(1, len(orders) + 1), line, lw=2, label=player)
+    axes.lines[wrong].set(color=plots.COLOURS["wrong label"], ls="-")
+    axes.set(xlabel="number of permutations", ylabel="mean contribution", title="Values, as permutations are added")
+    figure.legend(loc="outside right upper")
+    plots.show(figure, name)
+
+
+@plots.look()
+def any_molecule(
+    predictors: Mapping[str, Callable[[Sequence[str]], np.ndarray]],
+    known: pd.DataFrame,
+    smiles: str,
+    name: str,
+    unit: str = "logD",
+) -> None:
+    """Type a SMILES: its tokens, what each model predicts, and the most similar training molecules (``known``).
+
+    ``predictors``: name -> a function from SMILES to predictions. ``smiles`` is the molecule of the picture.
+    """
+
+    def describe(text: str) -> None:
+        try:
+            molecule = canonicalise(text)
+        except DataError as error:
+            print(error)
+            return
+        print("tokens:", " ".join(load_tokenizer().tokenize(molecule)))
+        found = {label: float(predict([molecule])[0]) for label, predict in predictors.items()}
+        display(pd.DataFrame({f"predicted {unit}": found}).round(2))
+        display(_neighbours(molecule, known).round(2))
+
+    _interactive(ipywidgets.Text(smiles, description="SMILES", continuous_update=False), describe)
+    molecule = canonicalise(smiles)
+    near = _neighbours(molecule, known)
+    found = "\n".join(f"{label} {float(predict([molecule])[0]):.2f}" for label, predict in predictors.items())
+    legends = [found, *(f"measured {row.label:.2f}, similarity {row.similarity:.2f}" for row in near.itertuples())]
+    alt = f"{smiles}, predicted {unit}: {found.replace(chr(10), ', ')}; and the three most similar training molecules."
+    plots.draw_molecules([molecule, *near["smiles"]], legends, name, alt)
+
+
+def _neighbours(smiles: str, known: pd.DataFrame, k: int = 3) -> pd.DataFrame:
+    """The k training molecules of largest Tanimoto similarity to a molecule."""
+    similarity = similarities([smiles], known["smiles"])[0]
+    return known.assign(similarity=similarity).nlargest(k, "similarity")[["smiles", "label", "similarity"]]
+
+
+@plots.look()
+def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: str) -> None:
+    """LiSSA's scale, from divergence to slow convergence: a slider, and the distances for four scales as a picture.
+
+    ``run``: a scale, as a multiple of the largest eigenvalue -> path [steps, d]; ``exact`` [d]: where it should end.
+    """
+
+    def distances(scale: float) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.linalg.norm(run(scale) - exact, axis=1) / np.linalg.norm(exact)
+
+    def describe(scale: float) -> None:
+        found = distances(scale)
+        steps = [step for step in (1, 3, 10, 30, 100, 300) if step <= len(found)]
+        rows = {"products": steps, "distance from the exact s": [f"{found[step - 1]:.2g}" for step in steps]}
+        display(pd.DataFrame(rows).set_index("products"))
+        print("converges" if found[-1] < found[0] else "diverges")
+
+    slider = ipywidgets.FloatSlider(1.5, min=0.3, max=5, step=0.1, description="σ / largest", continuous_update=False)
+    _interactive(slider, describe)
+    figure, (axes,) = plots.new_figure()
+    for scale, style in ((0.4, ":"), (0.6, "-."), (1.5, "-"), (5.0, "--")):
+        found = distances(scale)
+        axes.semilogy(1 + np.arange(len(found)), found, style, lw=1.6, label=f"σ = {scale:g} × largest")
+    axes.set(xlabel="products", ylabel="distance / length of exact s", ylim=(1e-3, 1e3))
+    axes.set_title("LiSSA diverges if the scale is too small")
+    figure.legend(loc="outside right upper")
+    plots.show(figure, name)
+
+
+@plots.look()
+def damping_slider(scores: Mapping[float, np.ndarray], wrong: np.ndarray, name: str) -> None:
+    """How the damping changes the rank of wrong labels: a slider over dampings, and all of them as a picture.
+
+    ``scores``: damping, as a share of the largest eigenvalue -> scores [n], low if harmful; ``wrong``: bool [n].
+    """
+    found = {damping: auroc(wrong, -values)[0] for damping, values in scores.items()}
+
+    def describe(damping: float) -> None:
+        first = np.argsort(scores[damping], kind="stable")[: wrong.sum()]
+        print(f"among the {len(first)} lowest {wrong[first].sum()} are wrong; AUROC {found[damping]:.3f}")
+        print("".join("█" if wrong[i] else "·" for i in first[:: max(1, len(first) // 100)]))
+
+    _interactive(ipywidgets.SelectionSlider(options=[(f"{d:g}", d) for d in scores], description="damping"), describe)
+    figure, (axes,) = plots.new_figure()
+    axes.semilogx(list(found), list(found.values()), "o-", color=plots.COLOURS["influence"])
+    axes.axhline(0.5, color="black", lw=1, ls=":")
+    axes.annotate("chance", (0.02, 0.5), xycoords=("axes fraction", "data"), va="bottom", size=9)
+    axes.set(xlabel="damping / largest eigenvalue", ylabel="AUROC, wrong labels", ylim=(0.45, 1))
+    axes.set_title("Which damping finds the wrong labels?")
+    areas = ", ".join(f"{damping:g} {value:.2f}" for damping, value in found.items())
+    plots.show(figure, name, f"AUROC of the wrong labels against the damping: {areas}.")
+
+
+@plots.look()
+def cell_menu(
+    cells: Mapping[str, tuple[pd.DataFrame, np.ndarray]], test: pd.DataFrame, name: str, unit: str = "logD"
+) -> None:
+    """Choose a cell of the grid: its loss and the molecules with the largest errors; all losses as a picture.
+
+    ``cells``: name -> its history (``epoch``, ``train_loss``) and its test predictions [n].
+    """
+
+    def describe(cell: str) -> None:
+        history, predictions = cells[cell]
+        display(history[["epoch", "train_loss"]].set_index("epoch").round(3).T)
+        rows = test[["smiles", "label"]].assign(prediction=predictions)
+        display(rows.assign(error=(rows["prediction"] - rows["label"]).abs()).nlargest(4, "error").round(2))
+
+    _interactive(ipywidgets.Dropdown(options=list(cells), description="cell"), describe)
+    figure, (axes,) = plots.new_figure()
+    for cell, style in plots.styles(cells).items():
+        axes.plot(cells[cell][0]["epoch"], cells[cell][0]["train_loss"], label=cell, **style)
+    axes.set(xlabel="epoch", ylabel=f"training loss / {unit}²", ylim=(0, None), title="Training loss of each method")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside right upper")
+    plots.show(figure, name)
+
+
+def _slider(description: str, low: int, high: int) -> ipywidgets.IntSlider:
+    return ipywidgets.IntSlider(low, min=low, max=high, description=description, continuous_update=False)

@@ -1,0 +1,59 @@
+"""Scores direction . g_z of candidates: molft's forward mode, a backward pass for each molecule, and ``vmap(grad)``."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from molft_utils.data import load_secondary
+from molft_utils.influence import Params, gradient, molecule_loss, scores, trained_parameters
+from molft_utils.molformer import load_model
+from molft_utils.training import molecule_batches
+from rows import Row, in_turns, timing_rows, write
+
+BATCH, ROUNDS = 32, 5
+
+#: What is compared -> library.
+LIBRARIES = {"forward mode": "molft", "a backward pass each": "torch", "vmap(grad)": "torch"}
+
+
+def scorers() -> list[Callable[[], Tensor]]:
+    """Each way to score the 300 secondary molecules in a random direction, on the mini checkpoint."""
+    model = load_model("mini")
+    model.config.canonical_smiles = True
+    loss, params, table = molecule_loss(model), trained_parameters(model), load_secondary()
+    torch.manual_seed(0)
+    direction = {name: torch.randn_like(p) for name, p in params.items()}
+    batches, singles = (molecule_batches(model, table, size)[0] for size in (BATCH, 1))
+
+    def loop() -> Tensor:
+        each = (gradient(loss, params, [one]) for one in singles)
+        return torch.stack([torch.stack([(g[name] * direction[name]).sum() for name in g]).sum() for g in each])
+
+    def one_loss(p: Params, ids: Tensor, mask: Tensor, label: Tensor) -> Tensor:
+        return loss(p, {"input_ids": ids[None], "attention_mask": mask[None], "labels": label[None]})[0]
+
+    each = vmap(grad(one_loss), in_dims=(None, 0, 0, 0))
+
+    def vmapped() -> Tensor:
+        parts = [each(params, *batch.values()) for batch in batches]
+        return torch.cat([sum(g.flatten(1) @ direction[n].flatten() for n, g in part.items()) for part in parts])
+
+    return [lambda: scores(loss, params, batches, direction), loop, vmapped]
+
+
+def compare() -> list[Row]:
+    """Time and agreement."""
+    found = dict(zip(LIBRARIES, scorers(), strict=True))
+    ours = found["forward mode"]()
+    rows = timing_rows("300 scores", in_turns(found, ROUNDS), LIBRARIES, "forward mode")
+    for name in list(found)[1:]:
+        apart = float((found[name]() - ours).abs().max() / ours.abs().max())
+        note = "largest difference from ours, of the largest score"
+        rows.append(Row("300 scores: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
+    return rows
+
+
+if __name__ == "__main__":
+    write("scoring", compare())

@@ -1,0 +1,104 @@
+"""Plots and drawings: no text is cut off, and the text alternative says what is shown."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axis import Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from molft_utils.course import drawings, plots
+from molft_utils.evaluation import Difference
+
+HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8], "validation_loss": [1.1, 0.9]})
+SWEEP = pd.DataFrame(
+    [("full", 4, 1e-3, 0.8, True), ("full", 4, 1e-2, 0.9, False), ("lora", 4, 1e-2, 0.7, True)],
+    columns=["name", "epochs", "rate", "validation", "best"],
+)
+CELLS = pd.DataFrame({"selection": "none", "method": ["full", "lora"], "rmse": [0.7, 0.9], "trained": [100_000, 2000]})
+CELLS = CELLS.assign(rmse_low=CELLS["rmse"] - 0.1, rmse_high=CELLS["rmse"] + 0.1)
+LABELS = pd.DataFrame(
+    {"model": "mini", "labels": [100, 300], "mean": [1.0, 0.8], "low": [0.9, 0.7], "high": [1.1, 0.9]}
+)
+BOARD = pd.DataFrame({"LDS": [0.3, 0.0], "low": [0.2, -0.1], "high": [0.4, 0.1]}, index=["Gauss-Newton", "random"])
+REMOVED = pd.DataFrame({"n_removed": [0, 9], "lowest": [0.8, 0.7], "random": [0.8, 0.8], "highest": [0.8, 1.5]})
+RESIDUALS = pd.DataFrame({"n_products": [8, 64], "residual": [1.0, 0.1]})
+SECONDS = pd.Series(dict(full=2.0, lora=1.0))
+PATHS, ORDERS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]]), np.array([[0, 1], [1, 0]])
+TOKENS = ["<bos>", "C", "C", "O", "<eos>"]
+WEIGHTS = np.full((5, 5), 0.2) + 0.2 * (np.arange(5) == 3)
+MAPS = {"before": np.random.default_rng(0).normal(size=(30, 4))}
+MAPS["after"] = MAPS["before"] + 100 * np.arange(30.0)[:, None]
+
+#: Drawing -> parts of its text alternative.
+DRAWN = {
+    lambda: plots.learning_curve(HISTORY, "a", "Losses", {"the mean": 1.2}, unit="logS"): ["logS²", "validation 0.9"],
+    lambda: plots.predicted_against_measured([0, 1, 2.0], [0, 1, 2.0], "a", "T", unit="pIC50"): ["measured pIC50 of 3"],
+    lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T", {"x": 0.9}): ["x 1.00; y 1.00"],
+    lambda: plots.differences({"x": Difference(-0.2, (-0.3, -0.1))}, "a", "T"): ["x -0.200 [-0.300, -0.100]"],
+    lambda: plots.label_curves(LABELS, "a", "Few labels"): ["Few labels", "last values: mini 0.8"],
+    lambda: plots.convergence({"LiSSA": RESIDUALS}, "a"): ["LiSSA 0.1"],
+    lambda: plots.stability({"values": [(1, 0.1), (2, 0.4)]}, "a"): ["values 0.4"],
+    lambda: plots.removal(REMOVED, 9, "a"): ["lowest values first 0.7", "highest values first 1.5"],
+    lambda: plots.attribution(BOARD, 0.35, "a", "T"): ["Gauss-Newton 0.300", "other seeds 0.350"],
+    lambda: plots.table3({"ours": CELLS, "report": CELLS.iloc[:, :3]}, 1.2, "a"): ["none/lora 0.90"],
+    lambda: plots.table4(CELLS, SECONDS, SECONDS, "a"): ["lora: time 0.50"],
+    lambda: plots.rate_curves(SWEEP, 1.2, "a"): ["full, 4 epochs: 0.80 at 1e-03", "lora, 4 epochs: 0.70 at 1e-02"],
+    lambda: plots.seed_variance(pd.Series([-0.1, 0.2, 0.1, 0.3]), "with", "without", "a"): ["without with 3", "+0.125"],
+    lambda: drawings.adapters(dict(full=20, bitfit=2, lora=4, ia3=2), "a"): ["LoRA trains 4", "BitFit: b alone"],
+    lambda: drawings.switching(dict(checkpoint=2 * 10**8, adapter=70_000), "a"): ["200.0 MB", "adapters of 70 kB"],
+    lambda: drawings.one_line("CCO", TOKENS, 128, -0.31, "a"): ["5 tokens, a vector of 128", "logD of -0.31"],
+    lambda: drawings.attention_map("CCO", TOKENS, WEIGHTS, "a", "T"): ["O (position 3) 2.0"],
+    lambda: drawings.embedding_maps(MAPS, np.arange(30.0), "a"): ["after 1.00"],
+    lambda: drawings.staircase(PATHS, ORDERS, ["A", "B"], 1, "a"): ["B adds +2.00, -2.00"],
+    lambda: drawings.cholesky_corner(np.tri(4), 2, np.ones(4), np.ones(4), "a"): ["first 2 molecules", "0e+00"],
+}  # fmt: skip
+
+
+def texts_cut_off(figure) -> list[str]:
+    """The texts that do not fit on a figure; tick labels, which may lie outside the limits, are not checked."""
+    FigureCanvasAgg(figure).draw()
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = {id(text) for axis in axes for tick in axis.findobj(Tick) for text in (tick.label1, tick.label2)}
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and id(text) not in ticks]
+    boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_visible()}
+    edge = figure.bbox
+    return [
+        t for t, b in boxes.items() if b.width and (min(b.x0, b.y0) < -1 or b.x1 > edge.x1 + 1 or b.y1 > edge.y1 + 1)
+    ]
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_no_text_is_cut_off_and_the_alternative_says_what_is_shown(shown, monkeypatch, draw):
+    figures = []
+    show_as_png = plots.look()(lambda figure, *args: (figures.append(figure), show(figure, *args)))
+    show = plots.show
+    monkeypatch.setattr(plots, "show", show_as_png)
+    monkeypatch.setattr(drawings, "show", show_as_png)
+    draw()
+    with plots.look():
+        assert not texts_cut_off(figures[0])
+    assert all(text in shown[0] for text in DRAWN[draw]), shown
+
+
+def test_the_ranked_strip_counts_what_is_found(shown):
+    plots.ranked(np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, False, True, False]), "a", "T")
+    assert shown == ["T. 1 of the 2 lowest values belong to wrong labels; by chance it would be 1."]
+
+
+def test_if_no_label_is_wrong_every_rule_but_clean_only_keeps_all(shown, monkeypatch):
+    rows = [
+        ("keep all", 0, 0.7),
+        ("keep all", 0.2, 1),
+        ("clean only", 0, 1.1),
+        ("clean only", 0.2, 1.1),
+        ("loss", 0.2, 0.8),
+    ]
+    table = pd.DataFrame(rows, columns=["rule", "share", "mean"]).assign(kind="k", low=0.6, high=1.2)
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, name: figures.append(figure))
+    plots.selection_curves(table, "k", ["keep all", "clean only", "loss"], "a", "T")
+    containers = figures[0].axes[0].containers
+    lines = {line.get_label(): line[0].get_ydata().tolist() for line in containers}
+    assert lines == {"keep all": [0.7, 1.0], "clean only": [1.1, 1.1], "loss": [0.7, 0.8]}
+    assert containers[2][0].get_color() == plots.COLOURS["loss"]
