@@ -3,8 +3,7 @@
 Give each training molecule i a weight w_i = 1 on its loss. A training in which all is fixed (start, order, label scale;
 no dropout) is one long formula from the weights to the final parameters and to a query's loss L, and dL/dw_i is exact:
 no damping, no curvature to invert (Engstrom et al. 2025, arXiv:2503.13751; Ilyas & Engstrom 2025, arXiv:2504.16430).
-With n training molecules score(i) = -n dL/dw_i. **Positive means helpful**: having molecule i lowers the query's loss,
-to first order by score / n.
+With n training molecules score(i) = -n dL/dw_i. **Positive means helpful**: having i lowers L by about score / n.
 
 A derivative foretells what happens when molecules are dropped only if the training is smooth: measure that first, with
 :func:`antisymmetry`. It answers for *this* start and *this* order; another order alone may move a loss by more.
@@ -31,7 +30,7 @@ from transformers import PreTrainedModel
 from ..errors import DataError, DivergenceError
 from ..molformer import load_model
 from ..training import LengthBatches, embed, model_tokens, molecule_batches, pad, predict
-from .scoring import molecule_loss
+from .scores import molecule_loss, require_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +100,7 @@ class Training:
     """
 
     def __init__(self, recipe: Recipe, train: pd.DataFrame, model: PreTrainedModel | None = None):
+        require_labels(train, "training table")
         self.recipe, self.n = recipe, len(train)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -217,23 +217,23 @@ def unrolled_scores(
     """Train by a recipe, and differentiate each query's final loss by the weight of each training molecule.
 
     Each molecule of a table of queries is one; of a list of tables, each table's mean loss. The state of each
-    ``every``-th step is kept: of all if they fit into 4 GB, else of each sqrt(T)-th of T, and the others are
-    computed again, which costs one training more. A state of the mini checkpoint takes 10 MB. The way back takes about
-    three times as long as the training with one query, and about two more with each further one.
+    ``every``-th step is kept: of all if they fit into 4 GB, else of each sqrt(T)-th of T, and the others are computed
+    again, which costs one training more. A state of the mini checkpoint takes 10 MB. The way back takes as long as
+    three trainings with one query, and as two more with each further one.
     """
     began = time.perf_counter()
     tables = [queries.iloc[[i]] for i in range(len(queries))] if isinstance(queries, pd.DataFrame) else list(queries)
     if not (len(train) and tables):
         raise DataError(f"{len(train)} training molecules, {len(tables)} queries: give at least one of each")
+    require_labels(everyone := pd.concat(tables), "queries")
     training = Training(recipe, train, model)
     n_steps = len(training.batches)
     every = every or (1 if 3 * training.start.nbytes * n_steps < 4e9 else math.isqrt(n_steps))
     kept = training.run(torch.ones(len(train)), every)
     training_seconds, theta = time.perf_counter() - began, kept[-1].theta
     adjoint = torch.stack([training.mean_loss_gradient(theta, table) for table in tables])
-    derivatives = training.backwards(kept, every, adjoint).double().numpy()
-    predictions = training.predict(theta, pd.concat(tables))
-    return Unrolled(-len(train) * derivatives, predictions, time.perf_counter() - began, training_seconds)
+    found = -len(train) * training.backwards(kept, every, adjoint).double().numpy()
+    return Unrolled(found, training.predict(theta, everyone), time.perf_counter() - began, training_seconds)
 
 
 def antisymmetry(recipe: Recipe, train: pd.DataFrame, queries: pd.DataFrame, share: float = 0.05) -> float:

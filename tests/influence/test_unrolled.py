@@ -119,7 +119,7 @@ def test_antisymmetry_tells_smooth_from_rough(tiny, tables, monkeypatch):
 
 def test_what_is_not_the_same_function_twice_is_refused(tiny, tables):
     training, redrawing = copy.deepcopy(tiny).train(), copy.deepcopy(tiny)
-    redrawing.molformer.encoder.layer[0].attention.self.feature_map.redraw[False] = True
+    redrawing.molformer.encoder.layer[0].attention.self.feature_map.redraw_in_evaluation = True
     for model in (training, redrawing):
         with pytest.raises(DataError, match=r"train mode|Omega"):
             unrolled_scores(SHORT, *tables, model=model)
@@ -129,6 +129,10 @@ def test_unusable_input_is_refused(tiny, tables):
     train, queries = tables
     for wrong in ((train[:0], queries), (train, queries[:0]), (train, [])):
         with pytest.raises(DataError, match="at least one of each"):
+            unrolled_scores(SHORT, *wrong, model=tiny)
+    unlabelled = train.assign(label=train["label"].where(train.index != 2))
+    for wrong in ((unlabelled, queries), (train, unlabelled)):
+        with pytest.raises(DataError, match="row 2"):
             unrolled_scores(SHORT, *wrong, model=tiny)
     with pytest.raises(DivergenceError, match="learning rate"):
         unrolled_scores(dataclasses.replace(SHORT, learning_rate=1e200), train, queries, model=tiny)
