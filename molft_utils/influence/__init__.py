@@ -12,3 +12,4 @@ from .lissa import (
     lissa,
 )
 from .scores import InfluenceResult, influence_scores, molecule_loss, scores, trained_parameters
+from .unrolled import Recipe, Training, Unrolled, antisymmetry, unrolled_scores
