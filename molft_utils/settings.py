@@ -184,7 +184,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 #: What a profile means to a reader: shown at the top of each notebook.
 MEANING = {
     "smoke": "a few molecules, for tests; its numbers mean nothing",
-    "class": "the small checkpoint and all molecules; the six notebooks take ten to fifteen minutes on two cores and "
+    "class": "the small checkpoint and all molecules; the six notebooks take about ten minutes on two cores and "
     "need no GPU. The committed pages and the reported results were made with it",
     "report": "the published checkpoint (a download of 187 MB) with the report's settings to the letter; it wants a T4 "
     "GPU and has not been run on one",

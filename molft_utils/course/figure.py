@@ -14,6 +14,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import display
 from matplotlib.figure import Figure
+from PIL import Image
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -115,6 +116,10 @@ def described(figure: Figure) -> str:
 
 def show_png(png: bytes, name: str, alt: str, width: int) -> None:
     """Show a picture, so many pixels wide, and write it into the folder of figures where that is possible."""
+    buffer = io.BytesIO()
+    # A third of the bytes with 256 colours: a page of figures stays small.
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "png", optimize=True)
+    png = buffer.getvalue()
     try:
         write_atomically(figures_folder() / f"{name}.png", png)
     except OSError as error:  # a read-only checkout must not stop a lesson
