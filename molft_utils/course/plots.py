@@ -132,7 +132,7 @@ def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
     A line shows the ``residual``, or, from LiSSA, the ``drift``, which costs no product; a cross the last residual.
     """
     figure, (axes,) = new_figure(7.2, 4.6)
-    free = "change of the averaged solution, a lower bound for free"
+    free = "drift of the averaged solution, known at no cost"
     for label, history in histories.items():
         column, text = ("drift", free) if "drift" in history else ("residual", "residual")
         (line,) = axes.loglog(history["n_products"], history[column], "o-", label=f"{label}: {text}")
