@@ -35,7 +35,7 @@ DRAWN = {
     lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T", {"x": 0.9}): ["x 1.00; y 1.00"],
     lambda: plots.differences({"x": Difference(-0.2, (-0.3, -0.1))}, "a", "T"): ["x -0.200 [-0.300, -0.100]"],
     lambda: plots.label_curves(LABELS, "a", "Few labels"): ["Few labels", "last values: mini 0.8"],
-    lambda: plots.convergence({"LiSSA": LISSA, "CG": CG}, "a"): ["free 0.05", "end, 0.2 0.2", "CG: residual 0.1"],
+    lambda: plots.convergence({"LiSSA": LISSA, "CG": CG}, "a"): ["no cost 0.05", "end, 0.2 0.2", "CG: residual 0.1"],
     lambda: plots.stability({"values": [(1, 0.1), (2, 0.4)]}, "a"): ["values 0.4"],
     lambda: plots.removal(REMOVED, 9, "a"): ["lowest values first 0.7", "highest values first 1.5"],
     lambda: plots.attribution(BOARD, 0.35, "a", "T"): ["Gauss-Newton 0.300", "other seeds 0.350"],
