@@ -22,10 +22,7 @@ _ATOM = re.compile(r"^(\[[^]]+\]|Br|Cl|[BCNOPSFIbcnops])$")
 
 @look()
 def adapters(trained: Mapping[str, int], name: str) -> None:
-    """One linear layer, from input x to output h, as each method changes it; the parts that train are coloured.
-
-    ``trained``: "full", "bitfit", "lora" and "ia3" -> how many parameters of the layer train.
-    """
+    """A linear layer from x to h as each method changes it, what trains in colour; ``trained``: method -> number."""
     titles = {"full": "Full fine-tuning", "bitfit": "BitFit", "lora": "LoRA", "ia3": "(IA)³"}
     figure, axes = new_figure(12.8, 4.0, columns=4)
     for panel, (method, title) in zip(axes, titles.items(), strict=True):
@@ -64,10 +61,7 @@ def _layer(panel: Axes, method: str) -> None:
 
 @look()
 def switching(sizes: Mapping[str, int], name: str) -> None:
-    """Two uses of adapters: many small files for one checkpoint, or merged into the weights.
-
-    ``sizes``: "checkpoint" and "adapter" -> bytes on disk.
-    """
+    """Two uses of adapters: small files for one checkpoint, or merged. ``sizes``: "checkpoint", "adapter" -> bytes."""
     whole, small = f"{sizes['checkpoint'] / 1e6:.1f} MB", f"{sizes['adapter'] / 1e6:.1f} MB"
     figure, (left, right) = new_figure(11.0, 3.8, columns=2)
     _blank(left)

@@ -77,10 +77,7 @@ def _verdict(asked: Exercise, answer: Any, given: tuple) -> str:
 
 
 def require_close(answer: Any, expected: Any, tolerance: float, mistakes: Mapping[str, Any] | None = None) -> None:
-    """Raise :class:`Missed` unless an answer has the expected shape and values, up to ``tolerance``.
-
-    ``mistakes``: what to say -> the value that a usual mistake gives.
-    """
+    """Raise :class:`Missed` unless shape and values are as expected; ``mistakes``: text -> value of a usual mistake."""
     given, right = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
     if given.shape != right.shape:
         raise Missed(f"expected the shape {list(right.shape)}, got {list(given.shape)}.")

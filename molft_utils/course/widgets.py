@@ -45,10 +45,7 @@ def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
 
 @plots.look()
 def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: list[str], name: str, wrong: int = -1) -> None:
-    """Step through the permutations of a small game: a slider, and the values so far as a picture.
-
-    The arguments are those of :func:`~.drawings.staircase`: ``wrong`` is the player with the wrong label.
-    """
+    """Step through the permutations of a small game; arguments as :func:`~.drawings.staircase` has them."""
     marginals = np.zeros(orders.shape)
     np.put_along_axis(marginals, orders, np.diff(paths, axis=1), axis=1)
     so_far = np.cumsum(marginals, axis=0) / np.arange(1, len(orders) + 1)[:, None]
@@ -160,10 +157,7 @@ def damping_slider(scores: Mapping[float, np.ndarray], wrong: np.ndarray, name: 
 def cell_menu(
     cells: Mapping[str, tuple[pd.DataFrame, np.ndarray]], test: pd.DataFrame, name: str, unit: str = "logD"
 ) -> None:
-    """Choose a cell of the grid: its loss and the molecules with the largest errors; all losses as a picture.
-
-    ``cells``: name -> its history (``epoch``, ``train_loss``) and its test predictions [n].
-    """
+    """Choose a cell of the grid. ``cells``: name -> history (``epoch``, ``train_loss``), test predictions [n]."""
 
     def describe(cell: str) -> None:
         history, predictions = cells[cell]
