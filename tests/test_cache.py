@@ -9,7 +9,7 @@ import pytest
 
 from molft_utils import cache, load_model, settings
 from molft_utils.cache import Kind, cached, digits, inputs_of
-from molft_utils.experiments import pipeline, selection
+from molft_utils.experiments import pipeline, rules, selection
 from molft_utils.settings import KNOWN, Settings
 
 ANSWER = Kind("answer", 1)
@@ -175,7 +175,7 @@ def test_a_result_reads_only_the_settings_that_it_names(monkeypatch):
         pipeline.graded(pipeline.after_mlm(cfg, None, method), cfg)
     pipeline.fingerprint_predictions(cfg)
     for name in ("top 100", "ts-dshapley"):
-        selection.training_table(cfg, selection.secondary_table(cfg), name)
+        rules.training_table(cfg, selection.secondary_table(cfg), name)
     seen = {kind.name for kind in read if kind}
     assert seen >= {"regression", "mlm", "graded", "fingerprints", "influence", "shapley"}
     for kind in filter(None, read):

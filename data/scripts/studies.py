@@ -22,7 +22,7 @@ from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_des
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
-from molft_utils.experiments import noisy_labels, pipeline, selection
+from molft_utils.experiments import noisy_labels, pipeline, rules, selection
 from molft_utils.experiments.grid import SELECTIONS
 from molft_utils.files import CARRIED, file_hash
 from molft_utils.influence import Kernel, influence_scores
@@ -55,12 +55,12 @@ class Trained:
     def kinds(self) -> tuple[Kind, ...]:
         drawn = [RANDOM_MINI] if self.start == "random" else []
         fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
-        return (fit, pipeline.GRADED, *selection.kinds_of(self.selection), *drawn)
+        return (fit, pipeline.GRADED, *rules.kinds_of(self.selection), *drawn)
 
     def row(self, cfg: Settings) -> Row:
         if self.start == "random":
             cfg = cfg.replace(checkpoint=random_mini(cfg.seed))
-        train = selection.training_table(cfg, selection.secondary_table(cfg), self.selection, self.target)
+        train = rules.training_table(cfg, selection.secondary_table(cfg), self.selection, self.target)
         train = train if self.n_labels is None else labelled(cfg, self.n_labels)
         if self.start == "mlm":
             fit = pipeline.after_mlm(cfg, train, self.method, self.early_stopping)
@@ -121,13 +121,13 @@ def selected(table: str, recipes: dict[str, Trained]) -> Iterator[Run]:
 
 def table2() -> Iterator[Run]:
     """Lines that add secondary molecules; two of them with the test labels as target, which is a leak."""
-    added = [name for name, line in selection.SELECTIONS.items() if not line.among_all]
+    added = [name for name, line in rules.SELECTIONS.items() if not line.among_all]
     leaks = {f"{name}, test target": Trained(selection=name, target="test") for name in ("all positive", "top 100")}
     yield from selected("table2", {name: Trained(selection=name) for name in added} | leaks)
 
 
 def shapley() -> Iterator[Run]:
-    removing = [name for name, line in selection.SELECTIONS.items() if line.among_all]
+    removing = [name for name, line in rules.SELECTIONS.items() if line.among_all]
     yield from selected("shapley", {name: Trained(selection=name) for name in ("all", *removing)})
 
 
@@ -459,15 +459,15 @@ class Dropping:
         if self.rule == UNKNOWN_NUMBER:
             values, n_dropped = noisy_labels.values_and_cutoff(inputs)
         else:
-            values = out_of_fold(inputs) if self.rule == FOLDS else selection.rule_values(inputs, self.rule)
-        kept = selection.keep_top(values, len(values) - n_dropped)
+            values = out_of_fold(inputs) if self.rule == FOLDS else rules.rule_values(inputs, self.rule)
+        kept = rules.keep_top(values, len(values) - n_dropped)
         area, low, high = auroc(wrong, -values)
         precision = wrong[~kept].mean() if n_dropped else np.nan
         found = {"auroc": area, "auroc_low": low, "auroc_high": high, "precision": precision, "n_dropped": n_dropped}
         return {**found, **(after(cfg, noisy.with_pool(kept)) if self.rule in TRAINED else {})}
 
 
-def out_of_fold(inputs: selection.RuleInputs, n_folds: int = 5) -> np.ndarray:
+def out_of_fold(inputs: rules.RuleInputs, n_folds: int = 5) -> np.ndarray:
     """Minus the squared error of each candidate by the language model that was trained on the other folds."""
     everything, cfg = inputs.everything, inputs.settings
     errors = np.empty(len(everything))

@@ -18,10 +18,10 @@ from joblib import Parallel, delayed
 from ..errors import SettingsError
 from ..files import stages_folder
 from ..settings import EVERY_METHOD, METHODS, Settings
-from . import pipeline, selection
+from . import pipeline, rules, selection
 
 #: Selections of the report's Table 3, and one that is told which labels are wrong -> the line of
-#: :data:`molft_utils.experiments.selection.SELECTIONS`.
+#: :data:`molft_utils.experiments.rules.SELECTIONS`.
 SELECTIONS = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley", "oracle": "oracle"}
 REPORTED = ("none", "influence", "ts-dshapley")
 
@@ -74,7 +74,7 @@ def run_grid(
     secondary = selection.secondary_table(settings) if secondary is None else secondary
     # A selection is made once, here, for all the cells that train on it.
     training_tables = {
-        (name, seed): selection.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
+        (name, seed): rules.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
         for seed in seeds
         for name in selections
     }
@@ -110,7 +110,7 @@ def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | Non
     """Test predictions [n] of a cell; the cell is run unless it is on disk. ``secondary`` as in :func:`run_grid`."""
     settings = settings.replace(seed=cell.seed)
     secondary = selection.secondary_table(settings) if secondary is None else secondary
-    train = selection.training_table(settings, secondary, SELECTIONS[cell.selection])
+    train = rules.training_table(settings, secondary, SELECTIONS[cell.selection])
     return pipeline.graded(pipeline.after_mlm(settings, train, cell.method, early_stopping=False), settings).predictions
 
 

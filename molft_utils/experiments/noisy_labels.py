@@ -1,7 +1,7 @@
 """A few clean molecules, and a large pool of which some labels are wrong: which of the pool to train on?
 
 The pool is the rest of the training split with errors put in, or measured logP, whose labels are wrong as logD where a
-molecule is ionisable. The rules are those of :mod:`molft_utils.experiments.selection`; they see the labels that a model
+molecule is ionisable. The rules are those of :mod:`molft_utils.experiments.rules`; they see the labels that a model
 may train on, and those of the validation split.
 """
 
@@ -17,7 +17,8 @@ from ..errors import DataError
 from ..settings import Settings
 from ..shapley import removal_curve
 from . import pipeline
-from .selection import RuleInputs, sampled_values
+from .rules import RuleInputs
+from .selection import sampled_values
 
 #: Number of clean molecules.
 N_CLEAN = 300

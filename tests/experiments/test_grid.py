@@ -53,8 +53,8 @@ def test_a_second_run_trains_nothing_loads_no_model_and_gives_the_same(twelve, s
 
 
 def test_a_selection_is_made_once_for_all_its_cells(stages, twelve, monkeypatch):
-    calls, make = [], grid.selection.training_table
-    monkeypatch.setattr(grid.selection, "training_table", lambda *given: calls.append(given) or make(*given))
+    calls, make = [], grid.rules.training_table
+    monkeypatch.setattr(grid.rules, "training_table", lambda *given: calls.append(given) or make(*given))
     small_grid(stages, selections=["influence"])
     assert len(calls) == 1
 

@@ -8,7 +8,7 @@ import pytest
 from molft_utils import DataError, settings
 from molft_utils.experiments import noisy_labels, pipeline, selection
 from molft_utils.experiments.noisy_labels import ERRORS, MEASURED, NoisyPool, draw_pool
-from molft_utils.experiments.selection import RULES, keep_top, rule_values
+from molft_utils.experiments.rules import RULES, keep_top, rule_values
 
 #: Lines of Tables 2 and 3 are made by these, from the training split; the pool's base is the clean molecules.
 OF_TABLES = ("influence by LiSSA", "gradient product without a sketch", "TS-DShapley, half of the validation split")
