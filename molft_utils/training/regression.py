@@ -24,6 +24,7 @@ def finetune(
     validation: pd.DataFrame | None,
     settings: Settings,
     output_dir: str | Path | None = None,
+    moments: Path | None = None,
 ) -> Fit:
     """Fine-tune a regression model, with early stopping on the validation split.
 
@@ -37,6 +38,9 @@ def finetune(
     output_dir
         Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder. If it
         holds a run with other settings, data or initial weights, a StaleRunError says what differs.
+    moments
+        A folder that gets the parameters and Adam's second moments after each epoch
+        (:class:`~molft_utils.training.Moment`); None keeps none.
     """
     tables = {"training": train} if validation is None else {"training": train, "validation": validation}
     for name, table in tables.items():
@@ -57,7 +61,7 @@ def finetune(
 
     made_from = {name: getattr(settings, name) for name in REGRESSION}
     made_from |= {name: table_hash(table) for name, table in tables.items()}
-    plan = Plan("fine-tuning", settings.learning_rate, settings.batch_size, settings.epochs, made_from)
+    plan = Plan("fine-tuning", settings.learning_rate, settings.batch_size, settings.epochs, made_from, moments)
     fit = run_trainer(model, train_set, validation_set, pad, plan, settings, output_dir)
     # The loss is that of standardised labels: times the variance it is in logD².
     fit.history[fit.history.columns.drop("epoch")] *= config.label_std**2

@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
@@ -57,6 +60,7 @@ class Plan:
     batch_size: int
     epochs: int
     made_from: dict[str, Any]
+    moments: Path | None = None  # a folder that gets a :class:`Moment` after each epoch
 
 
 def run_trainer(
@@ -86,6 +90,8 @@ def run_trainer(
     if start and stops_early and (stopped := early_stop(start, settings.patience)):
         plan = dataclasses.replace(plan, epochs=stopped)  # nothing is left to train; the best epoch is restored
     callbacks: list[TrainerCallback] = [Progress(plan.title)]
+    if plan.moments is not None:
+        callbacks.append(KeepMoments(plan.moments))
     if stops_early:
         callbacks.append(EarlyStoppingCallback(settings.patience, settings.min_delta))
     arguments = _arguments(plan, settings, folder, stops_early)
@@ -187,6 +193,48 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A moment of a training, by name of each parameter that trains: its value, and Adam's second moment.
+
+    The second moment v / (1 - beta2^t) is a running mean of the squared gradient (Kingma & Ba 2015).
+    """
+
+    parameters: dict[str, Tensor]
+    second_moments: dict[str, Tensor]
+
+
+class KeepMoments(TrainerCallback):
+    """After each epoch writes a :class:`Moment`, which stays; the Trainer's checkpoints go, and hold a pickle."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_epoch_end(self, args, state, control, model, optimizer, **kwargs):
+        tensors = {}
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                adam = optimizer.state[p]
+                tensors[f"parameters/{name}"] = p.detach().float().cpu()
+                unbiased = adam["exp_avg_sq"] / (1 - args.adam_beta2 ** float(adam["step"]))
+                tensors[f"second_moments/{name}"] = unbiased.float().cpu()
+        write_atomically(self.folder / f"epoch-{round(state.epoch)}.safetensors", save(tensors))
+
+
+def load_moments(folder: Path) -> list[Moment]:
+    """What :class:`KeepMoments` wrote, an element per epoch."""
+    return [_load_moment(folder / f"epoch-{i + 1}.safetensors") for i in range(len(list(folder.glob("epoch-*"))))]
+
+
+def _load_moment(path: Path) -> Moment:
+    with safe_open(path, framework="pt") as file:
+        parts = {part: {} for part in ("parameters", "second_moments")}
+        for key in file.keys():
+            part, name = key.split("/", 1)
+            parts[part][name] = file.get_tensor(key)
+    return Moment(**parts)
 
 
 def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
