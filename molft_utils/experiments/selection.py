@@ -18,18 +18,15 @@ from ..cache import Kind, cached
 from ..data import load_logp, load_secondary, overlap, table_hash
 from ..errors import DataError
 from ..files import write_atomically
-from ..influence import InfluenceResult, InverseHVP, Kernel, influence_kernel, influence_scores
+from ..influence import InfluenceResult, InverseHVP, Kernel, KernelPath, influence_kernel, influence_scores
 from ..settings import Settings
-from ..shapley import (
-    Values,
-    removal_curve,
-    ts_dshapley,
-)
+from ..shapley import Values, removal_curve, ts_dshapley
 from ..training import embed
 from . import pipeline
 
 POOLED = Kind("pooled", 1, (), after=(pipeline.AFTER_MLM,))
 KERNEL = Kind("kernel", 1, (), after=(pipeline.AFTER_MLM,))
+PATH = Kind("path", 1, (), after=(pipeline.AFTER_MLM,))
 INFLUENCE = Kind("influence", 4, ("data", "training", "influence"), after=(pipeline.AFTER_MLM, POOLED))
 SHAPLEY = Kind("shapley", 2, ("data", "training", "shapley"), after=(POOLED,))
 
@@ -42,6 +39,9 @@ SKETCH = 16_384
 #: Damping for a kernel's scores, as a share of the largest eigenvalue: the best on the bank's validation molecules.
 #: LiSSA would need thousands of products for it.
 KERNEL_DAMPING = 0.001
+
+#: The same for the kernels along a training, in Adam's metric.
+PATH_DAMPING = 0.005
 
 
 def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.DataFrame:
@@ -165,14 +165,38 @@ def kernel(
     """The tangent kernel of a trained model (:func:`~molft_utils.influence.influence_kernel`)."""
 
     def compute(folder: Path) -> dict:
-        found = dataclasses.asdict(influence_kernel(fit.model, train, queries, sketch=sketch))
-        arrays = {name: torch.from_numpy(values).float() for name, values in found.items()}
-        save_file(arrays, folder / "kernel.safetensors")
+        _save_kernel(influence_kernel(fit.model, train, queries, sketch=sketch), folder / "kernel.safetensors")
         return {}
 
     key = {"model": fit.folder.name, "train": table_hash(train), "queries": table_hash(queries), "sketch": sketch}
-    arrays = load_file(cached(KERNEL, None, key, compute).folder / "kernel.safetensors")
-    return Kernel(**{name: values.double().numpy() for name, values in arrays.items()})
+    return _load_kernel(cached(KERNEL, None, key, compute).folder / "kernel.safetensors")
+
+
+def kernel_path(
+    fit: pipeline.TrainedModel, train: pd.DataFrame, queries: pd.DataFrame, sketch: int | None = SKETCH
+) -> KernelPath:
+    """The kernels along the training of a model that has kept its moments (``after_mlm(..., moments=True)``)."""
+
+    def compute(folder: Path) -> dict:
+        path = influence_kernel(fit.model, train, queries, sketch=sketch, checkpoints=fit.moments)
+        for i, kernel in enumerate(path.kernels, 1):
+            _save_kernel(kernel, folder / f"kernel-{i}.safetensors")
+        return {"n_kernels": len(path.kernels)}
+
+    key = {"model": fit.folder.name, "train": table_hash(train), "queries": table_hash(queries), "sketch": sketch}
+    found = cached(PATH, None, key, compute)
+    return KernelPath(
+        [_load_kernel(found.folder / f"kernel-{i}.safetensors") for i in range(1, found.record["n_kernels"] + 1)]
+    )
+
+
+def _save_kernel(kernel: Kernel, path: Path) -> None:
+    arrays = dataclasses.asdict(kernel)
+    save_file({name: torch.from_numpy(values).float() for name, values in arrays.items()}, path)
+
+
+def _load_kernel(path: Path) -> Kernel:
+    return Kernel(**{name: values.double().numpy() for name, values in load_file(path).items()})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
@@ -224,17 +223,14 @@ class KeepMoments(TrainerCallback):
 
 
 def load_moments(folder: Path) -> list[Moment]:
-    """What :class:`KeepMoments` wrote, an element per epoch."""
-    return [_load_moment(folder / f"epoch-{i + 1}.safetensors") for i in range(len(list(folder.glob("epoch-*"))))]
+    """What :class:`KeepMoments` wrote into a folder, an element per epoch."""
+    files = sorted(folder.glob("epoch-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+    tensors = [load_file(path) for path in files]
+    return [Moment(_below("parameters/", found), _below("second_moments/", found)) for found in tensors]
 
 
-def _load_moment(path: Path) -> Moment:
-    with safe_open(path, framework="pt") as file:
-        parts = {part: {} for part in ("parameters", "second_moments")}
-        for key in file.keys():
-            part, name = key.split("/", 1)
-            parts[part][name] = file.get_tensor(key)
-    return Moment(**parts)
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def resume_point(folder: Path, run: dict[str, Any]) -> str | None:
