@@ -79,7 +79,7 @@ class TrainedModel:
 
     @property
     def moments(self) -> list[Moment]:
-        """The training after each of its epochs, if :func:`after_mlm` was to keep them."""
+        """The training after each of its epochs, or after four of them, if :func:`after_mlm` was to keep them."""
         return load_moments(self.folder)
 
     @property
@@ -155,8 +155,8 @@ def after_mlm(
         Whether the validation split chooses the epoch that is kept. Without it the last one is, and the validation
         split has no part in the model.
     moments
-        Keep the parameters and Adam's second moments after each epoch, for influence along the training. For each
-        epoch that takes twice the space of the model.
+        Keep the parameters and Adam's second moments after each epoch (four at most), for influence along the training.
+        Each takes twice the space of the model.
     """
     settings = settings.of_method(method)
     start, table = mlm(settings), tables(settings).train if train is None else train

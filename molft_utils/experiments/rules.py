@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..cache import Kind
 from ..errors import DataError
-from ..influence import InfluenceResult, Kernel
+from ..influence import InfluenceResult, Kernel, KernelPath
 from ..settings import Settings
 from ..shapley import banzhaf_values, beta_values, knn_values, leave_one_out, out_of_bag, out_of_fold
 from . import pipeline, selection
@@ -42,7 +42,7 @@ class RuleInputs:
     @cached_property
     def fit(self) -> pipeline.TrainedModel:
         """The model that was trained on everything, right and wrong labels."""
-        return pipeline.after_mlm(self.settings, self.everything, early_stopping=False)
+        return selection.scored_fit(self.settings, self.everything)
 
     @cached_property
     def lissa(self) -> InfluenceResult:
@@ -53,6 +53,11 @@ class RuleInputs:
     def kernel(self) -> Kernel:
         """The tangent kernel, with the target split's molecules as queries."""
         return selection.kernel(self.fit, self.everything, getattr(pipeline.tables(self.settings), self.target))
+
+    @cached_property
+    def path(self) -> KernelPath:
+        """The kernels along the training, with the same queries."""
+        return selection.kernel_path(self.fit, self.everything, getattr(pipeline.tables(self.settings), self.target))
 
     @property
     def damping(self) -> float:
@@ -95,6 +100,7 @@ def _sampled(inputs: RuleInputs) -> np.ndarray:
 #: Rule -> a number for each molecule of everything, or for each candidate alone; high where it should be kept.
 RULES: dict[str, Callable[[RuleInputs], np.ndarray]] = {
     "influence": lambda r: r.kernel.scores(r.damping).mean(axis=0),
+    "influence along the training": lambda r: r.path.scores(selection.PATH_DAMPING).mean(axis=0),
     "influence by LiSSA": lambda r: r.lissa.scores.numpy(),
     "gradient product": lambda r: r.kernel.gradient_products().mean(axis=0),
     "gradient product without a sketch": lambda r: r.lissa.table["dot_product"].sort_index().to_numpy(),

@@ -76,6 +76,11 @@ def joined(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[["smiles", "label"]] for table in parts], ignore_index=True)
 
 
+def scored_fit(settings: Settings, train: pd.DataFrame) -> pipeline.TrainedModel:
+    """The model whose training molecules are scored: validation molecules have no part in it; its moments are kept."""
+    return pipeline.after_mlm(settings, train, early_stopping=False, moments=True)
+
+
 def influence(
     settings: Settings,
     secondary: pd.DataFrame,
@@ -104,7 +109,7 @@ def influence(
     if target not in ("validation", "test"):
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
     train = with_secondary(settings, secondary)
-    start = pipeline.after_mlm(settings, train, early_stopping=False)
+    start = scored_fit(settings, train)
     scored_table = (secondary if candidates is None else candidates).reset_index(drop=True)
     # The direction is the same for all candidates, and is what costs.
     solved = None if candidates is None else influence(settings, secondary, target, parameters).direction
@@ -175,7 +180,7 @@ def kernel(
 def kernel_path(
     fit: pipeline.TrainedModel, train: pd.DataFrame, queries: pd.DataFrame, sketch: int | None = SKETCH
 ) -> KernelPath:
-    """The kernels along the training of a model that has kept its moments (``after_mlm(..., moments=True)``)."""
+    """The kernels along the training of a model that has kept its moments (:func:`scored_fit`)."""
 
     def compute(folder: Path) -> dict:
         path = influence_kernel(fit.model, train, queries, sketch=sketch, checkpoints=fit.moments)
@@ -276,7 +281,7 @@ def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> Sha
     ``n_jobs`` chains are sampled at the same time (joblib).
     """
     train = with_secondary(settings, secondary)
-    fit = pipeline.after_mlm(settings, train, early_stopping=False)
+    fit = scored_fit(settings, train)
     n_train = len(train) - len(secondary)
 
     def compute(folder: Path) -> dict:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -59,7 +60,7 @@ class Plan:
     batch_size: int
     epochs: int
     made_from: dict[str, Any]
-    moments: Path | None = None  # a folder that gets a :class:`Moment` after each epoch
+    moments: Path | None = None  # a folder that gets some of its moments
 
 
 def run_trainer(
@@ -205,14 +206,20 @@ class Moment:
     second_moments: dict[str, Tensor]
 
 
+#: Moments that are kept of a training: after each epoch where there are no more.
+N_MOMENTS = 4
+
+
 class KeepMoments(TrainerCallback):
-    """After each epoch writes a :class:`Moment`, which stays; the Trainer's checkpoints go, and hold a pickle."""
+    """Writes a :class:`Moment` after some epochs, which stays; the Trainer's checkpoints go, and hold a pickle."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def on_epoch_end(self, args, state, control, model, optimizer, **kwargs):
-        tensors = {}
+        between, tensors = math.ceil(args.num_train_epochs / N_MOMENTS), {}
+        if (args.num_train_epochs - round(state.epoch)) % between:
+            return
         for name, p in model.named_parameters():
             if p.requires_grad:
                 adam = optimizer.state[p]
@@ -223,7 +230,7 @@ class KeepMoments(TrainerCallback):
 
 
 def load_moments(folder: Path) -> list[Moment]:
-    """What :class:`KeepMoments` wrote into a folder, an element per epoch."""
+    """What :class:`KeepMoments` wrote into a folder, in the order of the epochs."""
     files = sorted(folder.glob("epoch-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
     tensors = [load_file(path) for path in files]
     return [Moment(_below("parameters/", found), _below("second_moments/", found)) for found in tensors]
