@@ -156,7 +156,7 @@ def after_mlm(
         split has no part in the model.
     moments
         Keep the parameters and Adam's second moments after each epoch (four at most), for influence along the training.
-        Each takes twice the space of the model.
+        Each takes as much space as the model.
     """
     settings = settings.of_method(method)
     start, table = mlm(settings), tables(settings).train if train is None else train
