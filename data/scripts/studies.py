@@ -373,7 +373,7 @@ def kernel_of(cfg: Settings) -> Kernel:
 @lru_cache(maxsize=1)  # a gigabyte; the rows of one seed follow each other
 def path_of(cfg: Settings) -> KernelPath:
     """The kernels along its training, with the same queries."""
-    return selection.kernel_path(*scored_model(cfg), queries(cfg))
+    return selection.kernel_path(*scored_model(cfg), queries(cfg), all_moments=True)
 
 
 def queries(cfg: Settings) -> pd.DataFrame:
@@ -444,7 +444,16 @@ def influence() -> Iterator[Run]:
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
 CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "clean only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
-TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
+TRAINED = (
+    "influence",
+    rules.ALONG,
+    "leave-one-out residual",
+    "loss",
+    "TS-DShapley",
+    "random",
+    "oracle",
+    UNKNOWN_NUMBER,
+)
 
 #: Rules that read the model's tangent kernel, its pooled vectors, or neither.
 BY_KERNEL = ("influence", "gradient product", "self-influence", "leave-one-out residual", "loss")
@@ -463,7 +472,7 @@ POOLS: dict[str, tuple[Sequence[float], Sequence[int]]] = {
 }
 
 #: What takes long is judged for these shares and seeds alone.
-COSTLY = (FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
+COSTLY = (rules.ALONG, FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
 COSTLY_SHARES, COSTLY_SEEDS = (0.2, 1.0), (0, 1, 2)
 
 
@@ -484,8 +493,11 @@ class Dropping:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The models, and what the rule reads of the one that was trained on everything; LiSSA is not among it."""
-        read = (selection.KERNEL,) if self.rule in BY_KERNEL else (selection.POOLED, selection.SHAPLEY)
-        return (pipeline.AFTER_MLM, pipeline.GRADED, *(() if self.rule in BY_NEITHER else read))
+        read = {
+            **dict.fromkeys(BY_NEITHER, ()), **dict.fromkeys(BY_KERNEL, (selection.KERNEL,)),
+            rules.ALONG: (selection.PATH,),
+        }.get(self.rule, (selection.POOLED, selection.SHAPLEY))  # fmt: skip
+        return (pipeline.AFTER_MLM, pipeline.GRADED, *read)
 
     def row(self, cfg: Settings) -> Row:
         noisy = noisy_labels.draw_pool(cfg, self.kind, self.share)
@@ -525,9 +537,10 @@ def selecting() -> Iterator[Run]:
     """Where no label is wrong there is nothing to drop."""
     for kind, (shares, seeds) in POOLS.items():
         for seed, share in product(seeds, shares):
-            costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
-            for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
-                if costly or rule not in COSTLY:
+            every = (rules.ALONG, *BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN)
+            for rule in every:
+                of_all_seeds = rule == rules.ALONG or seed in COSTLY_SEEDS
+                if rule not in COSTLY or (share in COSTLY_SHARES and of_all_seeds):
                     key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
                     yield Run("selection", key, settings("class", seed=seed), Dropping(kind, share, rule))
 
