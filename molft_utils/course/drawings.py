@@ -83,25 +83,32 @@ def switching(sizes: Mapping[str, int], name: str) -> None:
 
 
 @look()
-def one_line(smiles: str, tokens: Sequence[str], width: int, prediction: float, name: str, unit: str = "logD") -> None:
-    """From a molecule to its prediction: drawing, SMILES, tokens, vectors of a given width, their mean, a number."""
-    figure, (axes,) = new_figure(13.0, 2.6)
-    _blank(axes, width=26)
-    axes.imshow(_molecule(smiles), extent=(0, 4.6, 1, 9.4), aspect="auto", zorder=2)
-    shown = " ".join(tokens[:6]) + (" …" if len(tokens) > 6 else "")
+def one_line(smiles: str, tokens: Sequence[str], width: int, name: str, unit: str = "logD") -> None:
+    """From a molecule to a prediction: drawing, SMILES, tokens, vectors of a given width, their mean, one number."""
+    figure, (axes,) = new_figure(7.2, 3.6)
+    _blank(axes)
+    axes.imshow(_molecule(smiles), extent=(0, 2.2, 5.5, 9.5), aspect="auto", zorder=2)
+    shown = " ".join(tokens[:5]) + (" …" if len(tokens) > 5 else "")
     steps = [
-        (7.0, 3.6, f"SMILES\n{smiles if len(smiles) < 20 else smiles[:18] + '…'}"),
-        (11.4, 3.8, f"{len(tokens)} tokens\n{shown}"),
-        (15.9, 3.6, f"encoder\n{len(tokens)} × {width} numbers"),
-        (20.0, 3.0, f"mean\n{width} numbers"),
-        (24.0, 3.2, f"head\n{unit} {prediction:.2f}"),
+        (4.0, 7.5, f"SMILES\n{smiles if len(smiles) < 20 else smiles[:12] + '…'}"),
+        (6.8, 7.5, f"{len(tokens)} tokens\n{shown}"),
+        (6.8, 2.5, f"encoder\n{len(tokens)} vectors of\n{width} numbers"),
+        (4.0, 2.5, f"mean\n{width} numbers"),
+        (1.2, 2.5, f"head\n{unit} = ?"),
     ]
-    for place, (x, box_width, text) in enumerate(steps):
-        _box(axes, x, 5.2, box_width, 4.4, text, trains=place in (2, 4))
-    for start, end in ((4.5, 5.1), (8.9, 9.4), (13.4, 14.0), (17.8, 18.4), (21.6, 22.3)):
-        _arrow(axes, (start, 5.2), (end, 5.2))
+    for place, (x, y, text) in enumerate(steps):
+        _box(axes, x, y, 2.0, 3.2, text, trains=place in (2, 4))
+    ways = (
+        (2.3, 7.5, 2.9, 7.5),
+        (5.1, 7.5, 5.7, 7.5),
+        (6.8, 5.8, 6.8, 4.2),
+        (5.7, 2.5, 5.1, 2.5),
+        (2.9, 2.5, 2.3, 2.5),
+    )
+    for x, y, to_x, to_y in ways:
+        _arrow(axes, (x, y), (to_x, to_y))
     alt = f"A molecule, its SMILES {smiles}, {len(tokens)} tokens, a vector of {width} numbers for each, their mean"
-    show(figure, name, f"{alt}, and the head's {unit} of {prediction:.2f}. Encoder and head train.")
+    show(figure, name, f"{alt}, and from it the head's {unit}. Encoder and head train.")
 
 
 @look()
@@ -113,14 +120,14 @@ def attention_map(smiles: str, tokens: Sequence[str], weights: np.ndarray, name:
     relative = weights * len(tokens)
     received = relative.mean(axis=0)
     of_atoms = received[[i for i, token in enumerate(tokens) if _ATOM.match(token)]]
-    figure, (left, right) = new_figure(11.6, 4.6, columns=2)
-    left.imshow(_molecule(smiles, matplotlib.colormaps["Oranges"](of_atoms / relative.max())))
-    left.axis("off")
-    left.set_title(title)
+    figure, (top, bottom) = new_figure(6.4, 8.0, rows=2, height_ratios=(2, 5))
+    top.imshow(_molecule(smiles, matplotlib.colormaps["Oranges"](of_atoms / relative.max()), (900, 360)))
+    top.axis("off")
+    top.set_title(title)
     scale = {"cmap": "Oranges", "vmin": 0, "cbar_kws": {"label": "weight / uniform weight"}}
-    heatmap(relative, xticklabels=tokens, yticklabels=tokens, square=True, ax=right, **scale)
-    right.tick_params(labelsize=9, labelfontfamily="monospace")
-    right.set(xlabel="key", ylabel="query", title="Attention weights")
+    heatmap(relative, xticklabels=tokens, yticklabels=tokens, square=True, ax=bottom, **scale)
+    bottom.tick_params(labelsize=10, labelfontfamily="monospace")
+    bottom.set(xlabel="token that is attended to (key)", ylabel="token that attends (query)")
     most = ", ".join(f"{tokens[i]} (position {i}) {received[i]:.1f}" for i in np.argsort(-received)[:3])
     alt = f"Attention weights of {smiles} in the last layer, mean over heads. Largest means over queries: {most}"
     show(figure, name, f"{alt} times the uniform weight.")
@@ -129,7 +136,7 @@ def attention_map(smiles: str, tokens: Sequence[str], weights: np.ndarray, name:
 @look()
 def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], name: str, unit: str = "logD") -> None:
     """Molecules on the first two principal components of each model's pooled vectors [n, d], coloured by label."""
-    figure, axes = new_figure(6.2 * len(vectors), 4.6, columns=len(vectors))
+    figure, axes = new_figure(6.4, 3.6 * len(vectors), rows=len(vectors))
     for panel, (title, rows) in zip(axes, vectors.items(), strict=True):
         pca = PCA(2, random_state=0)
         places = pca.fit_transform(rows)
@@ -182,9 +189,9 @@ def cholesky_corner(factor: np.ndarray, k: int, by_factor: np.ndarray, by_refit:
     show(figure, name)
 
 
-def _molecule(smiles: str, colours: np.ndarray | None = None) -> np.ndarray:
+def _molecule(smiles: str, colours: np.ndarray | None = None, size: tuple[int, int] = (620, 480)) -> np.ndarray:
     """A molecule as an image [height, width, channels], its atoms in colours [atoms, 4] if they are given."""
-    molecule, drawer = Chem.MolFromSmiles(smiles), rdMolDraw2D.MolDraw2DCairo(620, 480)
+    molecule, drawer = Chem.MolFromSmiles(smiles), rdMolDraw2D.MolDraw2DCairo(*size)
     drawer.drawOptions().useBWAtomPalette()
     shades = {i: tuple(float(c) for c in shade[:3]) for i, shade in enumerate([] if colours is None else colours)}
     drawer.DrawMolecule(molecule, highlightAtoms=list(shades), highlightAtomColors=shades, highlightBonds=[])

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from IPython.display import display
 from peft import LoraConfig, get_peft_model
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 from torch import nn
+from transformers import PretrainedConfig
 
 from ..errors import DataError
 from ..evaluation import grade, load_bank, load_results, results
@@ -134,16 +136,17 @@ def usable_logp(answer: Sequence[bool]) -> str:
     )
 
 
-@exercise("02.1", "a number of parameters", "The head, fit.model.classifier, has one weight per dimension, and a bias.")
-def head_size(answer: float, model: torch.nn.Module) -> None:
-    head = sum(p.numel() for p in model.get_submodule("classifier").parameters())
-    everything = sum(p.numel() for p in model.parameters())
+@exercise("02.1", "a number of tokens", "The smallest whole number L with L * L > F * d.")
+def long_enough(answer: float, config: PretrainedConfig) -> None:
+    """From how many tokens on the matrix of all pairs [L, L] is larger than phi(K)^T V [F, d], in one head."""
+    size = config.num_random_features * config.hidden_size // config.num_attention_heads
     mistakes = {
-        "the weights are right; the bias is missing.": head - 1,
-        "that is the whole model. The head is fit.model.classifier.": everything,
-        "that is the encoder without the head.": everything - head,
-    }
-    require_close(answer, head, 0.5, mistakes)
+        "at that length L * L is not yet larger than F * d.": math.isqrt(size),
+        "that is F * d. Which L has a square above it?": size,
+        "d is the width of one head: hidden_size / num_attention_heads.":
+            1 + math.isqrt(size * config.num_attention_heads),
+    }  # fmt: skip
+    require_close(answer, 1 + math.isqrt(size), 0.5, mistakes)
 
 
 @exercise(
@@ -165,11 +168,11 @@ def pooling(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Non
 
 
 @exercise("02.3", "the function suspicious", 'For instance: lambda smiles: "+" in smiles.', is_open=True)
-def worst_group(answer: Callable[[str], bool], test: pd.DataFrame, predictions: np.ndarray) -> str:
-    chosen = np.array([bool(answer(s)) for s in test["smiles"]])
+def worst_group(answer: Callable[[str], bool], table: pd.DataFrame, predictions: np.ndarray) -> str:
+    chosen = np.array([bool(answer(s)) for s in table["smiles"]])
     if chosen.all() or not chosen.any():
         raise Missed("the rule must choose some of the molecules, but not all.")
-    errors = np.asarray(predictions) - test["label"].to_numpy()
+    errors = np.asarray(predictions) - table["label"].to_numpy()
     inside, outside = (np.sqrt((errors[rows] ** 2).mean()) for rows in (chosen, ~chosen))
     return (
         f"RMSE {inside:.2f} for the {chosen.sum()} molecules that you chose, {outside:.2f} for the other "
@@ -177,18 +180,8 @@ def worst_group(answer: Callable[[str], bool], test: pd.DataFrame, predictions: 
     )
 
 
-@exercise("03.1", "a number of tokens", "15 % are chosen; 80 % of the chosen become <mask>.")
-def masked_tokens(answer: float) -> None:
-    mistakes = {
-        "so many are chosen, but a fifth of them does not become <mask>.": 6,
-        "80 % is the share of the chosen tokens, not of all.": 32,
-        "that is how many are replaced at random (10 %) or kept (10 %).": 1.2,
-    }
-    require_close(answer, 40 * 0.15 * 0.8, 0.01, mistakes)
-
-
 @exercise(
-    "03.2",
+    "03.1",
     "the function mask_tokens",
     "One random number per token chooses it (below 0.15). A second one decides: below 0.8 mask, below 0.9 randint.",
 )
@@ -213,6 +206,20 @@ def masking(answer: Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch
         raise Missed("all chosen tokens become <mask>; a tenth should be random and a tenth should stay.")
     if abs(hidden - 0.8) > 0.02 or abs(kept - 0.1) > 0.02:
         raise Missed(f"{hidden:.0%} of the chosen tokens are masked and {kept:.0%} stay, not 80 % and 10 %.")
+
+
+@exercise("03.2", "a loss in nats", "The mean of -ln p over the ten tokens: five have p = 0.5, three 0.3, two 0.2.")
+def loss_by_frequency(answer: float) -> None:
+    """The cross entropy of a model that gives each token its frequency: C five times in ten, c three times, O twice."""
+    p = np.array([0.5, 0.3, 0.2])
+    loss = -(p * np.log(p)).sum()
+    mistakes = {
+        "a cross entropy is -log p, so it is positive.": -loss,
+        "that is in bits; take the natural logarithm.": loss / np.log(2),
+        "that is the loss of a model that gives all three tokens the same probability.": np.log(3),
+        "that is the mean over the three kinds; C must count five times.": -np.log(p).mean(),
+    }
+    require_close(answer, loss, 0.006, mistakes)
 
 
 @exercise(

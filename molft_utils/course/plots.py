@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from seaborn import heatmap
 
 from ..evaluation import Difference, mean_gap
-from .figure import COLOURS, colour_of, draw_molecules, look, new_figure, show, styles  # noqa: F401
+from .figure import COLOURS, colour_of, draw_molecules, label_ends, look, new_figure, show, styles  # noqa: F401
 
 
 def _rows(axes: Axes, rows: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
@@ -40,56 +40,37 @@ def _note(axes: Axes, text: str, x: float, y: float, **more: Any) -> None:
 
 
 @look()
-def learning_curve(
-    history: pd.DataFrame, name: str, title: str, references: Mapping[str, float] | None = None, unit: str = "logD"
+def losses(
+    runs: Mapping[str, Sequence[float]], name: str, title: str, x: str, y: str, references: Mapping[str, float]
 ) -> None:
-    """Losses by epoch (``epoch``, ``train_loss``, ``validation_loss``): the report's Figures 1 and 2.
+    """Losses of each run against 1, 2, …, by "step" or by "epoch" (``x``); ``references`` are losses to compare with.
 
-    The kept epoch has a ring; ``references`` are losses to compare with, drawn as horizontal lines.
+    A line of steps shows the mean of the last ten. A ring marks the epoch of the lowest loss, unless it is "train"'s.
     """
-    figure, (axes,) = new_figure()
-    epochs, losses = history["epoch"], history["validation_loss"]
-    axes.plot(epochs, history["train_loss"], "o-", color=COLOURS["train"], label="training (mean over the epoch)")
-    axes.plot(epochs, losses, "s--", color=COLOURS["validation"], label="validation")
-    axes.plot(epochs[losses.idxmin()], losses.min(), "o", ms=15, mfc="none", color="black", label="kept epoch")
-    for label, value in (references or {}).items():
+    figure, (axes,) = new_figure(6.8, 4.0)
+    for label, run in runs.items():
+        line = pd.Series(np.asarray(run), index=range(1, len(run) + 1))
+        line = line.rolling(10, min_periods=1).mean() if x == "step" else line
+        axes.plot(line, "-" if x == "step" else "o-", lw=2, color=colour_of(label), label=label)
+        if x == "epoch" and label != "train":
+            axes.plot(line.idxmin(), line.min(), "o", ms=14, mfc="none", color=colour_of(label))
+    for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
         _note(axes, label, 1, value, ha="right", color="#555555")
-    axes.set(xlabel="epoch", ylabel=f"mean squared error / {unit}²", title=title, ylim=(0, None))
+    axes.set(xlabel=x, ylabel=y, title=title, ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    label_ends(axes)
     show(figure, name)
 
 
 @look()
-def predicted_against_measured(
-    labels: Sequence[float], predictions: Sequence[float], name: str, title: str, unit: str = "logD"
-) -> None:
-    """Scatter plot of predictions against labels, with the line of equality."""
-    figure, (axes,) = new_figure(4.6, 4.4)
-    axes.plot(labels, predictions, ".", alpha=0.4, color=COLOURS["test"])
-    ends = [min(labels), max(labels)]
-    axes.plot(ends, ends, color="black", lw=1)
-    axes.set(xlabel=f"measured {unit}", ylabel=f"predicted {unit}", title=title, aspect="equal")
-    r = np.corrcoef(labels, predictions)[0, 1]
-    show(figure, name, f"{title}: predicted against measured {unit} of {len(labels)} molecules, correlation {r:.2f}.")
-
-
-@look()
-def intervals(
-    rows: Mapping[str, Sequence[float]], name: str, title: str, report: Mapping[str, float] | None = None
-) -> None:
-    """Test RMSE (logD) with its interval (value, low, high) for each row, and the report's values as crosses."""
-    figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
+def intervals(rows: Mapping[str, Sequence[float]], name: str, title: str, unit: str = "logD") -> None:
+    """Test RMSE with its interval over test molecules (value, low, high) for each row."""
+    figure, (axes,) = new_figure(7.2, 1.2 + 0.42 * len(rows))
     _rows(axes, rows, [COLOURS["ours"]] * len(rows))
-    axes.plot([], [], "o", color=COLOURS["ours"], label="ours, 95 % interval over test molecules")
-    if report:
-        crosses = [(report[row], place) for place, row in enumerate(rows) if row in report]
-        axes.plot(*zip(*crosses, strict=True), "X", ms=9, color=COLOURS["report"], label="report")
-    axes.set(xlabel="test RMSE / logD", title=title, xlim=(0, None))
-    figure.legend(loc="outside lower center", ncols=2)
+    axes.set(xlabel=f"test RMSE / {unit}, with 95 % intervals over test molecules", title=title, xlim=(0, None))
     said = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
-    show(figure, name, f"{title}. Test RMSE in logD: {said}.")
+    show(figure, name, f"{title}. Test RMSE in {unit}: {said}.")
 
 
 @look()
@@ -108,20 +89,15 @@ def differences(rows: Mapping[str, Difference], name: str, title: str, unit: str
 
 @look()
 def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
-    """Test RMSE (logD; ``mean``, ``low``, ``high``) against ``labels``, both on log scales, one line per ``model``."""
-    figure, (axes,) = new_figure(7.2, 4.6)
-    curves, models = {}, table.groupby("model", sort=False)
-    for place, (model, own) in enumerate(models):
-        shift = 1.03 ** (place - models.ngroups / 2)  # intervals side by side
-        curves[str(model)] = own.assign(x=shift * own["labels"]).sort_values("x")
-    _curves(axes, curves)
-    axes.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="test RMSE / logD", title=title)
+    """Test RMSE (logD; ``mean``, ``low``, ``high``) against ``labels`` on a log scale, one line per ``model``."""
+    figure, (axes,) = new_figure(7.2, 4.2)
+    rows = table.assign(x=table["labels"]).sort_values("x")
+    _curves(axes, {str(model): own for model, own in rows.groupby("model", sort=False)})
+    axes.set(xscale="log", xlabel="labelled molecules (log scale)", ylabel="test RMSE / logD", title=title)
     counts = sorted(table["labels"].unique())
     axes.set_xticks(counts, [f"{n:,}" for n in counts])
-    ticks = [tick for tick in (0.6, 0.7, 0.8, 0.9, 1.0, 1.2) if tick > 0.95 * table["low"].min()]
-    axes.set_yticks(ticks, [f"{tick:.1f}" for tick in ticks])
     axes.minorticks_off()
-    figure.legend(loc="outside lower center", ncols=2)
+    label_ends(axes)
     show(figure, name)
 
 

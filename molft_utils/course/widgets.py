@@ -23,24 +23,28 @@ Predictors = Mapping[str, Callable[[Sequence[str]], np.ndarray]]
 
 
 @plots.look()
-def fill_mask_menu(model: PreTrainedModel, smiles: str, name: str) -> None:
+def fill_mask_menu(models: Mapping[str, PreTrainedModel], smiles: str, name: str, title: str) -> None:
     """Mask any token of a molecule: a slider over its tokens, and the probability of each true token as a picture."""
     tokens = load_tokenizer().tokenize(smiles)
 
     def describe(position: int) -> None:
         print(" ".join("<mask>" if i == position else token for i, token in enumerate(tokens)))
-        display(fill_mask(model, smiles, position))
+        for label, model in models.items():
+            display(fill_mask(model, smiles, position).rename_axis(label))
 
     display(interactive(describe, position=_slider("token", 0, len(tokens) - 1)))
-    guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
-    found = [float(guess.loc[guess["right"], "probability"].iloc[0]) for guess in guesses]
-    figure, (axes,) = plots.new_figure(0.4 * len(tokens) + 1.5, 3)
-    axes.bar(range(len(tokens)), found, color=plots.COLOURS["ours"])
+    figure, (axes,) = plots.new_figure(0.2 * len(tokens) + 2, 3.4)
+    said = []
+    for place, (label, model) in enumerate(models.items()):
+        guesses = [fill_mask(model, smiles, i, k=model.config.vocab_size) for i in range(len(tokens))]
+        found = [float(guess.loc[guess["right"], "probability"].iloc[0]) for guess in guesses]
+        bars = np.arange(len(tokens)) + 0.8 * (place + 0.5) / len(models) - 0.4
+        axes.bar(bars, found, 0.8 / len(models), color=plots.colour_of(label), label=label)
+        said.append(f"{label}: " + ", ".join(f"{t} {p:.2f}" for t, p in zip(tokens, found, strict=True)))
     axes.set_xticks(range(len(tokens)), tokens, family="monospace")
-    axes.set(xlabel="masked token", ylabel="probability of the true token", ylim=(0, 1))
-    axes.set_title("How sure is the model of each masked token?")
-    pairs = ", ".join(f"{token} {probability:.2f}" for token, probability in zip(tokens, found, strict=True))
-    plots.show(figure, name, f"Probability of the true token for each token of {smiles}: {pairs}.")
+    axes.set(xlabel="masked token", ylabel="probability of the true token", ylim=(0, 1), title=title)
+    figure.legend(loc="outside lower center", ncols=2)
+    plots.show(figure, name, f"{title}. Probability of the true token of {smiles}, by {'; by '.join(said)}.")
 
 
 @plots.look()
@@ -88,9 +92,9 @@ def any_molecule(predictors: Predictors, known: pd.DataFrame, smiles: str, name:
     molecule = canonicalise(smiles)
     near = _neighbours(molecule, known)
     found = "\n".join(f"{label} {value:.2f}" for label, value in predicted(molecule).items())
-    legends = [found, *(f"measured {row.label:.2f}, similarity {row.similarity:.2f}" for row in near.itertuples())]
+    legends = [found, *(f"measured {row.label:.2f}\nsimilarity {row.similarity:.2f}" for row in near.itertuples())]
     alt = f"{smiles}, predicted {unit}: {found.replace(chr(10), ', ')}; and the three most similar training molecules."
-    plots.draw_molecules([molecule, *near["smiles"]], legends, name, alt)
+    plots.draw_molecules([molecule, *near["smiles"]], legends, name, alt, per_row=2)
 
 
 def _neighbours(smiles: str, known: pd.DataFrame, k: int = 3) -> pd.DataFrame:

@@ -20,7 +20,7 @@ PLAN = {"selection": ["none"] * 2, "method": ["full", "lora"], "seeds": [5, 6], 
 
 #: What the notebook hands over with the answer.
 GIVEN = {
-    "02.1": lambda: (load_model("mini"),),
+    "02.1": lambda: (load_model("mini").config,),
     "02.3": lambda: (TEST, np.array([0.1, 0.0, 2.0, 0.5])),
     "04.3": lambda: (3, 4),
     "05.3": lambda: (np.arange(6.0),),
@@ -105,11 +105,11 @@ ANSWERS = {
     "01.1": lambda: (2646, 2940, 2520, 3024),
     "01.2": lambda: (rows_by_scaffold, lambda s, share: range(120), lambda s, share: [], lambda s, share: [0, 0]),
     "01.3": lambda: ([True] * 96 + [False] * 96, [True], [False] * 192),
-    "02.1": lambda: (129, 128, 832_641, 832_512),
+    "02.1": lambda: (33, 32, 1024, 65),
     "02.2": lambda: (pool, lambda v, m: v.mean(1), lambda v, m: (v * m[..., None]).sum(1), lambda v, m: pool(v, m).T),
     "02.3": lambda: (lambda smiles: "O" in smiles, lambda smiles: True, 3),
-    "03.1": lambda: (4.8, 6, 32, 1.2),
-    "03.2": lambda: (masked(), masked(masks=1.0), masked(masks=0.5)),
+    "03.1": lambda: (masked(), masked(masks=1.0), masked(masks=0.5)),
+    "03.2": lambda: (1.03, -1.03, 1.486, 1.0986, 1.169),
     "03.3": lambda: ({"logD": 0.3, "logP": -2.0}, 3, {"logD": 1.2}),
     "04.1": lambda: (-2e-4, 2e-4, -0.6, -1800),
     "04.2": lambda: (

@@ -7,7 +7,6 @@ import pytest
 from molft_utils.course import drawings, plots
 from molft_utils.evaluation import Difference
 
-HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8], "validation_loss": [1.1, 0.9]})
 SWEEP = pd.DataFrame(
     [("full", 4, 1e-3, 0.8, True), ("full", 4, 1e-2, 0.9, False), ("lora", 4, 1e-2, 0.7, True)],
     columns=["name", "epochs", "rate", "validation", "best"],
@@ -30,9 +29,10 @@ MAPS["after"] = MAPS["before"] + 100 * np.arange(30.0)[:, None]
 
 #: Drawing -> parts of its text alternative.
 DRAWN = {
-    lambda: plots.learning_curve(HISTORY, "a", "Losses", {"the mean": 1.2}, unit="logS"): ["logS²", "validation 0.9"],
-    lambda: plots.predicted_against_measured([0, 1, 2.0], [0, 1, 2.0], "a", "T", unit="pIC50"): ["measured pIC50 of 3"],
-    lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T", {"x": 0.9}): ["x 1.00; y 1.00"],
+    lambda: plots.losses({"train": [2.0, 1.0], "y": [3, 4.0]}, "a", "T", "epoch", "MSE", {"g": 2.0}): ["train 1, y 4"],
+    lambda: plots.losses({"x": [3.0, 1.0]}, "a", "T", "step", "nats", {}): ["nats against step; last values: x 2"],
+    lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T"): ["logD: x 1.00; y 1.00"],
+    lambda: plots.intervals({"x": (1.0, 0.9, 1.1)}, "a", "T", unit="pIC50"): ["RMSE in pIC50: x 1.00"],
     lambda: plots.differences({"x": Difference(-0.2, (-0.3, -0.1))}, "a", "T"): ["x -0.200 [-0.300, -0.100]"],
     lambda: plots.label_curves(LABELS, "a", "Few labels"): ["Few labels", "last values: mini 0.8"],
     lambda: plots.convergence({"LiSSA": LISSA, "CG": CG}, "a"): ["no cost 0.05", "end, 0.2 0.2", "CG: residual 0.1"],
@@ -45,7 +45,7 @@ DRAWN = {
     lambda: plots.seed_variance(pd.Series([-0.1, 0.2, 0.1, 0.3]), "with", "without", "a"): ["without with 3", "+0.125"],
     lambda: drawings.adapters(dict(full=20, bitfit=2, lora=4, ia3=2), "a"): ["LoRA 4, "],
     lambda: drawings.switching(dict(checkpoint=2 * 10**8, adapter=70_000), "a"): ["200.0 MB", "adapters of 0.1 MB"],
-    lambda: drawings.one_line("CCO", TOKENS, 128, -0.31, "a"): ["5 tokens, a vector of 128", "logD of -0.31"],
+    lambda: drawings.one_line("CCO", TOKENS, 128, "a", "pIC50"): ["5 tokens, a vector of 128", "the head's pIC50"],
     lambda: drawings.attention_map("CCO", TOKENS, WEIGHTS, "a", "T"): ["O (position 3) 2.0"],
     lambda: drawings.embedding_maps(MAPS, np.arange(30.0), "a"): ["after: correlation with logD 1.00"],
     lambda: drawings.staircase(PATHS, ORDERS, ["A", "B"], 1, "a"): ["B adds +2.00, -2.00"],

@@ -69,8 +69,9 @@ def test_a_cell_shows_its_curve_and_its_worst_molecules(shown):
 
 
 def test_any_token_can_be_masked(shown, capsys):
-    widgets.fill_mask_menu(load_model("mini", task="mlm"), "CCO", "a")
-    assert "each token of CCO: C " in shown[-1]
+    model = load_model("mini", task="mlm")
+    widgets.fill_mask_menu({"before": model, "after": model}, "CCO", "a", "T")
+    assert "true token of CCO, by before: C " in shown[-1] and "; by after: C " in shown[-1]
     moved(shown, 2)
     assert "C C <mask>" in capsys.readouterr().out
 
