@@ -45,15 +45,15 @@ def losses(
 ) -> None:
     """Losses of each run against 1, 2, …, by "step" or by "epoch" (``x``); ``references`` are losses to compare with.
 
-    A line of steps shows the mean of the last ten. A ring marks the epoch of the lowest loss, unless it is "train"'s.
+    A line of steps shows the mean of the last twenty. A ring marks the epoch of the lowest loss, except for "train".
     """
     figure, (axes,) = new_figure(6.8, 4.0)
     for label, run in runs.items():
         line = pd.Series(np.asarray(run), index=range(1, len(run) + 1))
-        line = line.rolling(10, min_periods=1).mean() if x == "step" else line
+        line = line.rolling(20, min_periods=1).mean() if x == "step" else line
         axes.plot(line, "-" if x == "step" else "o-", lw=2, color=colour_of(label), label=label)
         if x == "epoch" and label != "train":
-            axes.plot(line.idxmin(), line.min(), "o", ms=14, mfc="none", color=colour_of(label))
+            axes.plot(line.idxmin(), line.min(), "o", ms=12, mfc="none", color=colour_of(label))
     for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
         _note(axes, label, 1, value, ha="right", color="#555555")

@@ -40,11 +40,11 @@ def fill_mask_menu(models: Mapping[str, PreTrainedModel], smiles: str, name: str
         found = [float(guess.loc[guess["right"], "probability"].iloc[0]) for guess in guesses]
         bars = np.arange(len(tokens)) + 0.8 * (place + 0.5) / len(models) - 0.4
         axes.bar(bars, found, 0.8 / len(models), color=plots.colour_of(label), label=label)
-        said.append(f"{label}: " + ", ".join(f"{t} {p:.2f}" for t, p in zip(tokens, found, strict=True)))
+        said.append(f"{label} " + ", ".join(f"{t} {p:.2f}" for t, p in zip(tokens, found, strict=True)))
     axes.set_xticks(range(len(tokens)), tokens, family="monospace")
     axes.set(xlabel="masked token", ylabel="probability of the true token", ylim=(0, 1), title=title)
     figure.legend(loc="outside lower center", ncols=2)
-    plots.show(figure, name, f"{title}. Probability of the true token of {smiles}, by {'; by '.join(said)}.")
+    plots.show(figure, name, f"Probability of the true token at each place of {smiles}: {'; '.join(said)}.")
 
 
 @plots.look()

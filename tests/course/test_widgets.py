@@ -71,7 +71,7 @@ def test_a_cell_shows_its_curve_and_its_worst_molecules(shown):
 def test_any_token_can_be_masked(shown, capsys):
     model = load_model("mini", task="mlm")
     widgets.fill_mask_menu({"before": model, "after": model}, "CCO", "a", "T")
-    assert "true token of CCO, by before: C " in shown[-1] and "; by after: C " in shown[-1]
+    assert "each place of CCO: before C " in shown[-1] and "; after C " in shown[-1]
     moved(shown, 2)
     assert "C C <mask>" in capsys.readouterr().out
 
