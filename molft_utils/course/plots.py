@@ -57,7 +57,7 @@ def losses(
     for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
         _note(axes, label, 1, value, ha="right", color="#555555")
-    axes.set(xlabel=x, ylabel=y, title=title, ylim=(0, None))
+    axes.set(xlabel=x, ylabel=y, title=title, ylim=(0, None), xmargin=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes)
     show(figure, name)
