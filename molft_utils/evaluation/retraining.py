@@ -22,8 +22,9 @@ from ..files import DATA_FOLDER, data_file, file_hash
 from .metrics import N_BOOTSTRAP, percentile_interval
 from .results import load_results
 
-#: The banks of the repository, made by ``data/scripts/bank.py``.
+#: The banks of the repository, made by ``data/scripts/bank.py``, and that of drops, made by ``data/scripts/drops.py``.
 BANK, GROUPS = "retraining/halves.safetensors", "retraining/groups.safetensors"
+DROPS = "retraining/drops.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Bank:
     ----------
     members : bool [n_subsets, n_train]
         Which molecules each subset includes: of the training split, followed by the secondary set, where rows 2k and
-        2k + 1 are complementary; or, in the bank of groups, which others are added to all of these.
+        2k + 1 are complementary. In the bank of groups, which others are added to all of these; in the bank of drops,
+        which of the training split are not dropped (all of them in the first row).
     predictions : float [n_subsets, n_seeds, n_queries]
         logD of the query molecules, by the models retrained on each subset with several seeds.
     labels : float [n_queries]
@@ -85,7 +87,7 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     queries : {"test", "validation"}
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
-        Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
+        Another bank than that of halves: a file of ``data/`` (``GROUPS``, ``DROPS``), or an absolute path.
     limit
         Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
     """
@@ -100,9 +102,10 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     except (SafetensorError, TypeError) as error:  # damaged, without one of these tensors, or without a header
         raise DataError(f"{place} is no bank of retrained models ({error}); `git checkout data` restores it") from error
     if changed := [name for name, content in data_hashes().items() if data.get(name) != content]:
+        script = "drops.py" if place.name == Path(DROPS).name else "bank.py"
         raise DataError(
             f"data/{changed[0]} is not the file that {place.name} was made from; restore it by `git checkout data`, or "
-            "make another bank by `python data/scripts/bank.py`"
+            f"make another bank by `python data/scripts/{script}`"
         )
     finished = np.isfinite(predictions).all(axis=(0, 2))
     columns = np.concatenate([np.arange(n)[:limit] + start for start, n in parts])
@@ -134,11 +137,11 @@ def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tup
 
 def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The score of each query [n_queries], and the mean over queries for each resample [N_BOOTSTRAP]."""
-    values = _checked_scores(scores, bank)
+    values = checked_scores(scores, bank)
     # A molecule with a positive score lowers the loss where it is in the subset.
     predicted = -values @ bank.members.T.astype(float)  # [n_queries, n_subsets]
     real = bank.losses().mean(axis=1).T
-    ranks = _centred_ranks(predicted), _centred_ranks(real)
+    ranks = centred_ranks(predicted), centred_ranks(real)
     n_queries, n_subsets = predicted.shape
     # Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets, and queries.
     rng = np.random.default_rng(seed)
@@ -146,13 +149,13 @@ def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.nd
     pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
     queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
     weights = np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float)
-    resampled = (_weighted_correlation(*ranks, weights) * queries).sum(axis=1) / n_queries
-    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+    resampled = (weighted_correlation(*ranks, weights) * queries).sum(axis=1) / n_queries
+    return weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
 
 
-def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
-    """Scores as floats [n_queries, n_train]."""
-    expected = (len(bank.labels), bank.members.shape[1])
+def checked_scores(scores: ArrayLike, bank: Bank, n_queries: int | None = None) -> np.ndarray:
+    """Scores as floats [n_queries, n_train], by default for each query of the bank."""
+    expected = (n_queries or len(bank.labels), bank.members.shape[1])
     needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
     try:
         values = np.asarray(scores, dtype=float)
@@ -178,22 +181,28 @@ def ceiling(losses: np.ndarray) -> float:
     found = []
     for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
         others = [s for s in range(n_seeds) if s not in chosen]
-        one, other = (_centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
-        found.append(_weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
+        one, other = (centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
+        found.append(weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
     return float(np.mean(found))
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
+def centred_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each row, with mean zero; equal values share theirs."""
     return rankdata(values, axis=1) - (values.shape[1] + 1) / 2
 
 
-def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Correlation of the rows of x and y [n, m] under each row of weights [k, m]: [k, n], 0 where a row is constant."""
+    covariance, variance_x, variance_y = weighted_moments(x, y, weights)
+    spread = np.sqrt(variance_x * variance_y)
+    return np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+
+
+def weighted_moments(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance and both variances of the rows of x and y [n, m] under each row of weights [k, m]: [k, n] each."""
     total = weights.sum(axis=1, keepdims=True)
     mean_x, mean_y, mean_xy, mean_xx, mean_yy = (weights @ v.T / total for v in (x, y, x * y, x * x, y * y))
-    spread = np.sqrt(np.maximum(mean_xx - mean_x**2, 0) * np.maximum(mean_yy - mean_y**2, 0))
-    return np.divide(mean_xy - mean_x * mean_y, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+    return mean_xy - mean_x * mean_y, np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
 
 
 def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
