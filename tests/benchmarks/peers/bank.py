@@ -11,7 +11,15 @@ from importlib.metadata import version
 from ekfac_scores import Ekfac
 from molft_utils.evaluation import lds, lds_difference, load_bank
 from problem import (
-    FOLDER, Problem, Scored, best_on_validation, cost, kept, mean_of_models, problem, size_of_shifts,
+    FOLDER,
+    Problem,
+    Scored,
+    best_on_validation,
+    cost,
+    kept,
+    mean_of_models,
+    problem,
+    size_of_shifts,
 )  # fmt: skip
 from rows import Row, timed, write
 from studies import DAMPINGS, SEEDS, kernel_of
