@@ -205,7 +205,9 @@ def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreem
         return xy / math.sqrt(xx * yy), xy / xx
 
     whole = np.ones(len(had)), np.ones(len(predicted))
-    resampled = [correlation_and_slope(*weights) for weights in zip(*_resamples(*had.shape, seed), strict=True)]
+    resampled = [
+        correlation_and_slope(*weights) for weights in zip(*_resamples(len(had), len(values), seed), strict=True)
+    ]
     intervals = [percentile_interval(figure) for figure in np.transpose(resampled)]
     correlation, slope = correlation_and_slope(*whole)
     return ShiftAgreement(correlation, intervals[0], slope, intervals[1], predicted, real(whole[0]))
