@@ -196,8 +196,8 @@ MEANING = {
     "smoke": "a few molecules, for tests; its numbers mean nothing",
     "class": "the small checkpoint and all molecules; the six notebooks take about ten minutes on two cores and "
     "need no GPU. The committed pages and the reported results were made with it",
-    "report": "the published checkpoint (a download of 187 MB) with the report's settings (molft_utils/settings.py says "
-    "where they depart from it); it wants a T4 GPU and has not been run on one",
+    "report": "the published checkpoint (a download of 187 MB) with the report's settings (departures: see "
+    "molft_utils/settings.py); it wants a T4 GPU and has not been run on one",
     "best": "the published checkpoint (a download of 187 MB) with the best known settings; it wants a T4 GPU and has "
     "not been run on one",
 }
