@@ -111,6 +111,32 @@ def table1() -> Iterator[Run]:
         yield Run("table1", {"variant": variant, "seed": seed}, cfg, Trained(start, early_stopping=True))
 
 
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Training and validation loss (logD²) of a row of Table 1 after one of its epochs."""
+
+    start: str
+    epoch: int
+
+    files = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (pipeline.AFTER_MLM if self.start == "mlm" else pipeline.REGRESSION,)
+
+    def row(self, cfg: Settings) -> Row:
+        fit = pipeline.after_mlm(cfg) if self.start == "mlm" else pipeline.baseline(cfg)
+        return fit.history.set_index("epoch").loc[self.epoch, ["train_loss", "validation_loss"]].to_dict()
+
+
+def histories() -> Iterator[Run]:
+    """Epoch by epoch, what the report's Figures 1 and 2 draw: fine-tuning without and with MLM first."""
+    for run in table1():
+        if run.key["variant"] in ("baseline", "after-mlm"):
+            for epoch in range(1, run.settings.epochs + 1):
+                yield Run("histories", {**run.key, "epoch": epoch}, run.settings, Losses(run.recipe.start, epoch))
+
+
 # -- which molecules to train on, and by which method -----------------------------------------------------------------
 
 
@@ -497,7 +523,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        learning_rates, table1, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels, selecting,
-        seed_variance,
+        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
+        selecting, seed_variance,
     )
 }  # fmt: skip
