@@ -68,7 +68,7 @@ class Trained:
         else:
             fit = pipeline.baseline(cfg, train)
         graded = pipeline.graded(fit, cfg)
-        found = {**graded.row, "predictions": graded.predictions, **fit.history.iloc[0].add_prefix("first_")}
+        found = {**graded.row, "predictions": graded.predictions}
         return {name: found[name] for name in self.columns}
 
 
@@ -110,18 +110,35 @@ def table1() -> Iterator[Run]:
     for seed, (variant, (profile, checkpoint, start)) in product(SEEDS, TABLE1.items()):
         cfg = settings(profile, checkpoint=checkpoint, seed=seed)
         yield Run("table1", {"variant": variant, "seed": seed}, cfg, Trained(start, early_stopping=True))
-    for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors")):  # no chance in them: equal for all seeds
+    for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors")):  # not random: equal for all seeds
         recipe = Numbers(model, 3024, columns=(*ERRORS, "predictions"))
         yield Run("table1", {"variant": model, "seed": seed}, settings("class", seed=seed), recipe)
 
 
-def first_losses() -> Iterator[Run]:
-    """Losses after one epoch of two rows of table 1: does fine-tuning start lower after more pretraining?"""
-    columns = ("first_train_loss", "first_validation_loss", "rmse", "seconds")
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Training and validation loss (logD²) of a row of Table 1 after one of its epochs."""
+
+    start: str
+    epoch: int
+
+    files = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (pipeline.AFTER_MLM if self.start == "mlm" else pipeline.REGRESSION,)
+
+    def row(self, cfg: Settings) -> Row:
+        fit = pipeline.after_mlm(cfg) if self.start == "mlm" else pipeline.baseline(cfg)
+        return fit.history.set_index("epoch").loc[self.epoch, ["train_loss", "validation_loss"]].to_dict()
+
+
+def histories() -> Iterator[Run]:
+    """Epoch by epoch, what the report's Figures 1 and 2 draw: fine-tuning without and with MLM first."""
     for run in table1():
         if run.key["variant"] in ("baseline", "after-mlm"):
-            recipe = dataclasses.replace(run.recipe, columns=columns)
-            yield dataclasses.replace(run, table="first_losses", recipe=recipe)
+            for epoch in range(1, run.settings.epochs + 1):
+                yield Run("histories", {**run.key, "epoch": epoch}, run.settings, Losses(run.recipe.start, epoch))
 
 
 # -- which molecules to train on, and by which method -----------------------------------------------------------------
@@ -579,7 +596,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        learning_rates, table1, first_losses, table2, shapley, grid, fair, lds_of_scores, influence, labels,
-        method_labels, selecting, seed_variance,
+        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
+        selecting, seed_variance,
     )
 }  # fmt: skip
