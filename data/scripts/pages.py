@@ -23,9 +23,9 @@ PAGES = [ROOT / "README.md", ROOT / "data/results/README.md", ROOT / "tests/READ
 BETWEEN_COMMENTS = re.compile(r"(<!-- figures: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
 
 
-def mean(table: str, variant: str, column: str = "rmse") -> str:
+def mean(table: str, variant: str, column: str = "rmse", **where: str | float) -> str:
     """Test RMSE of a variant, or another column: mean and standard deviation over seeds."""
-    figures = _rows(table, variant=variant)[column]
+    figures = _rows(table, variant=variant, **where)[column]
     return f"{figures.mean():.3f} ± {figures.std():.3f}"
 
 
@@ -34,9 +34,9 @@ def difference(table: str, a: str, b: str, **where: Any) -> str:
     return _compared(results.difference(table, a, b, **where))
 
 
-def change(table: str, column: str, a: str, b: str) -> str:
-    """As :func:`difference`, for another column, over seeds alone."""
-    rows = _rows(table)
+def change(table: str, column: str, a: str, b: str, **where: str | float) -> str:
+    """As :func:`difference`, for another column of two variants and over seeds alone."""
+    rows = _rows(table, **where)
     return _compared(results.mean_gap(results.paired_gaps(rows.assign(rmse=rows[column]), a, b, "variant")))
 
 
