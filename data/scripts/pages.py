@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from molft_utils.evaluation import Difference, results
+from molft_utils.evaluation import Difference, over_models, results
 from molft_utils.files import CARRIED, ROOT
 
 CARDS = [folder / "README.md" for folder in CARRIED.values()]
@@ -49,9 +49,14 @@ def equal(table: str, a: str, b: str, margin: float) -> str:
 
 def value(table: str, columns: str, form: str, **where: str | float) -> str:
     """The mean of one column, or of three: a figure and both ends of its interval (``test,low,high``)."""
-    rows = _rows(table, **where)
-    figure, *interval = (f"{rows[column].mean():{form}}" for column in columns.split(","))
-    return f"{figure} [{', '.join(interval)}]" if interval else figure
+    return _cell(_rows(table, **where)[columns.split(",")].mean(), form)
+
+
+def lds(**where: str | float) -> str:
+    """The LDS of a score: the mean over the scored models, its interval over queries, subsets and models."""
+    rows = _rows("lds", **where)
+    figure, (low, high) = over_models(rows["test"], rows[["low", "high"]])
+    return f"{figure:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def over_seeds(table: str, column: str, form: str, less: float = 0, **where: str | float) -> str:
@@ -65,12 +70,13 @@ def spread(table: str, *variants: str) -> str:
     return f"{np.ptp([_rows(table, variant=variant)['rmse'].mean() for variant in variants]):.3f}"
 
 
-def pivot(table: str, rows: str, columns: str, column: str, form: str) -> str:
-    """Means of a column as a whole table, rows with large means first; a dash where nothing was run."""
-    means = _rows(table).pivot_table(index=rows, columns=columns.split(","), values=column)
-    means = means.loc[means.mean(axis=1).sort_values(ascending=False).index]
-    cells = means.map(lambda figure: "–" if pd.isna(figure) else f"{figure:{form}}").reset_index()
-    lines = [["", *map(_heading, means)], ["---"] * cells.shape[1], *cells.to_numpy().tolist()]
+def pivot(table: str, rows: str, columns: str, column: str, form: str, **where: str | float) -> str:
+    """Means as a whole table, rows with large means first; a dash where nothing was run. ``column`` as in ``value``."""
+    across, figures = columns.split(","), column.split(",")
+    means = _rows(table, **where).groupby([rows, *across])[figures].mean().dropna()
+    order = means[figures[0]].groupby(rows).mean().sort_values(ascending=False).index
+    cells = means.apply(_cell, axis=1, form=form).unstack(across).sort_index(axis=1).loc[order].fillna("–")
+    lines = [["", *map(_heading, cells)], ["---"] * (1 + cells.shape[1]), *cells.reset_index().to_numpy().tolist()]
     return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -83,7 +89,7 @@ def rate(name: str, epochs: str, standard_errors: float = 1) -> str:
 
 FUNCTIONS: dict[str, Any] = {
     function.__name__: function
-    for function in (mean, difference, change, equal, value, over_seeds, spread, pivot, rate)
+    for function in (mean, difference, change, equal, value, lds, over_seeds, spread, pivot, rate)
 }
 
 
@@ -105,6 +111,11 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _cell(figures: pd.Series, form: str) -> str:
+    figure, *interval = (f"{figure:{form}}" for figure in figures)
+    return f"{figure} [{', '.join(interval)}]" if interval else figure
 
 
 def _compared(found: Difference) -> str:

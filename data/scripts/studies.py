@@ -22,7 +22,7 @@ from sklearn.svm import SVR
 from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_descriptors
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
-from molft_utils.evaluation import BANK, Bank, auroc, lds, lds_difference, load_bank, scores, sweep
+from molft_utils.evaluation import BANK, Bank, auroc, lds, lds_difference, load_bank, scores, shift_agreement, sweep
 from molft_utils.experiments import noisy_labels, pipeline, rules, selection
 from molft_utils.experiments.grid import SELECTIONS
 from molft_utils.files import CARRIED, file_hash
@@ -31,6 +31,7 @@ from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import rank_correlation
 from molft_utils.training import predict
+from sizes import drops, smoothness
 from study import Row, Run, read
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -337,6 +338,9 @@ HESSIAN = f"Hessian, {N_QUERIES} molecules"
 #: Added up along the training, in Adam's metric: over all its moments, or over the first and the last alone.
 ALONG, FIRST_AND_LAST = "along the training", "first and last epoch"
 
+#: The Gauss-Newton matrix on the same molecules, with the Hessian's damping and with its own.
+ON_FEW = f"Gauss-Newton, {N_QUERIES} molecules"
+
 #: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
 ENSEMBLE, ENSEMBLE_ALONG = (f"{score}, {len(SEEDS)} models" for score in ("Gauss-Newton", ALONG))
 BY_PATH = (ALONG, FIRST_AND_LAST, ENSEMBLE_ALONG)
@@ -365,7 +369,8 @@ class Predicting:
         models, bank = [cfg.replace(seed=seed) for seed in seeds], load_bank("test")
         values = np.mean([self.scores(model) for model in models], axis=0)
         validation, test = np.split(values, [len(pipeline.tables(cfg).validation)])
-        row = {"validation": lds(validation, load_bank("validation")).value, **on_test(test, bank)}
+        rows, bank = bank.some(N_QUERIES if self.score == ON_FEW else len(test))
+        row = {"validation": lds(validation, load_bank("validation")).value, **on_test(test[rows], bank)}
         if self.score in BY_PATH:  # against the end of the same trainings, on the same resamples
             ends = np.mean([scores_at_the_end(model, selection.KERNEL_DAMPING) for model in models], axis=0)
             more, (low, high) = lds_difference(test, ends[len(validation) :], bank)
@@ -375,9 +380,7 @@ class Predicting:
     def scores(self, cfg: Settings) -> np.ndarray:
         """Scores [n_queries, n_train] by one model."""
         if self.score in BY_PATH:
-            path = path_of(cfg)
-            moments = path.kernels[:: len(path.kernels) - 1] if self.score == FIRST_AND_LAST else path.kernels
-            return KernelPath(moments).scores(self.damping)
+            return path_of(cfg, self.score == FIRST_AND_LAST).scores(self.damping)
         if self.damping:
             return scores_at_the_end(cfg, self.damping)
         kernel = kernel_of(cfg)
@@ -403,7 +406,8 @@ def hessian_row(cfg: Settings) -> Row:
 def on_test(values: np.ndarray, bank: Bank) -> Row:
     found = lds(values, bank)
     low, high = found.interval
-    return {"test": found.value, "low": low, "high": high, "ceiling": found.ceiling, "n_queries": len(found.per_query)}
+    references = {"one_more_seed": found.one_more_seed, "ceiling": found.ceiling}
+    return {"test": found.value, "low": low, "high": high, **references, "n_queries": len(found.per_query)}
 
 
 def scored_model(cfg: Settings) -> tuple[pipeline.TrainedModel, pd.DataFrame]:
@@ -417,9 +421,14 @@ def kernel_of(cfg: Settings) -> Kernel:
     return selection.kernel(*scored_model(cfg), queries(cfg), SKETCH)
 
 
-@lru_cache(maxsize=1)  # a gigabyte; the rows of one seed follow each other
-def path_of(cfg: Settings) -> KernelPath:
+def path_of(cfg: Settings, first_and_last: bool) -> KernelPath:
     """The kernels along its training, with the same queries."""
+    path = whole_path_of(cfg)
+    return KernelPath(path.kernels[:: len(path.kernels) - 1], len(path.kernels) / 2) if first_and_last else path
+
+
+@lru_cache(maxsize=1)  # a gigabyte; the rows of one seed follow each other
+def whole_path_of(cfg: Settings) -> KernelPath:
     return selection.kernel_path(*scored_model(cfg), queries(cfg), all_moments=True)
 
 
@@ -427,6 +436,45 @@ def queries(cfg: Settings) -> pd.DataFrame:
     """The validation molecules, then the test molecules."""
     parts = pipeline.tables(cfg)
     return pd.concat([parts.validation, parts.test], ignore_index=True)
+
+
+#: A test molecule, by its row, and two training molecules like it: its butyl ether, and that as an acid.
+TWINS_QUERY, TWIN, ITS_ACID = 366, "CHEMBL1089224", "CHEMBL1089518"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifting:
+    """Shifts of predictions by single training molecules, predicted and real: the size, where an LDS asks for ranks."""
+
+    score: str
+    damping: float
+    sketch: int = SKETCH
+
+    files = ("secondary.csv", BANK)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (pipeline.AFTER_MLM, selection.PATH if self.score in BY_PATH else selection.KERNEL)
+
+    def row(self, cfg: Settings) -> Row:
+        _, train = scored_model(cfg)
+        if self.score in BY_PATH:
+            shifts = path_of(cfg, self.score == FIRST_AND_LAST).attributions(self.damping)
+        else:
+            kernel = kernel_of(cfg)
+            shifts = kernel.attributions(self.damping * kernel.largest_eigenvalue)
+        bank = load_bank("test")
+        shifts = shifts[-len(bank.labels) :] * train["label"].std(ddof=0)
+        found, row = shift_agreement(shifts, bank), {}
+        for name in ("correlation", "slope"):
+            row[name] = getattr(found, name)
+            row[f"{name}_low"], row[f"{name}_high"] = getattr(found, f"{name}_interval")
+        predictions = bank.predictions.mean(axis=1)[:, TWINS_QUERY]
+        for name, identifier in (("twin", TWIN), ("acid", ITS_ACID)):
+            i = int(np.flatnonzero(pipeline.tables(cfg).train["chembl_id"] == identifier)[0])
+            had = bank.members[:, i]
+            row |= {name: shifts[TWINS_QUERY, i], f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
+        return row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -475,11 +523,18 @@ def lds_of_scores() -> Iterator[Run]:
     dampings = [("random", 0.0), ("gradient product", 0.0), *(("Gauss-Newton", damping) for damping in DAMPINGS)]
     along = [*product((ALONG, FIRST_AND_LAST), PATH_DAMPINGS)]
     ensembles = [(ENSEMBLE, selection.KERNEL_DAMPING), (ENSEMBLE_ALONG, selection.PATH_DAMPING)]
-    every = [*product(SEEDS, (*dampings, *along)), *product([0], (*ensembles, (HESSIAN, 0.25)))]
-    for seed, (score, damping) in every:
+    once = [*ensembles, (HESSIAN, 0.25), (ON_FEW, 0.25), (ON_FEW, selection.KERNEL_DAMPING)]
+    for seed, (score, damping) in [*product(SEEDS, (*dampings, *along)), *((0, score) for score in once)]:
         cfg = settings("class", seed=seed, **(BY_LISSA if score == HESSIAN else {}))
         recipe = Predicting(score, damping, selection.SKETCH if score in BY_PATH else SKETCH)
         yield Run("lds", {"score": score, "damping": damping, "seed": seed}, cfg, recipe)
+
+
+def shifts() -> Iterator[Run]:
+    scores = [("Gauss-Newton", selection.KERNEL_DAMPING), *product((ALONG, FIRST_AND_LAST), PATH_DAMPINGS)]
+    for seed, (score, damping) in product(SEEDS, scores):
+        recipe = Shifting(score, damping, selection.SKETCH if score in BY_PATH else SKETCH)
+        yield Run("shifts", {"score": score, "damping": damping, "seed": seed}, settings("class", seed=seed), recipe)
 
 
 def influence() -> Iterator[Run]:
@@ -596,7 +651,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
-        selecting, seed_variance,
+        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels,
+        method_labels, selecting, seed_variance, drops, smoothness,
     )
 }  # fmt: skip
