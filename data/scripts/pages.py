@@ -38,9 +38,7 @@ def difference(table: str, a: str, b: str, **where: Any) -> str:
 
 def value(table: str, columns: str, form: str, **where: str | float) -> str:
     """The mean of one column, or of three: a figure and both ends of its interval (``test,low,high``)."""
-    rows = _rows(table, **where)
-    figure, *interval = (f"{rows[column].mean():{form}}" for column in columns.split(","))
-    return f"{figure} [{', '.join(interval)}]" if interval else figure
+    return _cell(_rows(table, **where)[columns.split(",")].mean(), form)
 
 
 def lds(**where: str | float) -> str:
@@ -50,12 +48,13 @@ def lds(**where: str | float) -> str:
     return f"{figure:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def pivot(table: str, rows: str, columns: str, column: str, form: str) -> str:
-    """Means of a column as a whole table, rows with large means first; a dash where nothing was run."""
-    means = _rows(table).pivot_table(index=rows, columns=columns.split(","), values=column)
-    means = means.loc[means.mean(axis=1).sort_values(ascending=False).index]
-    cells = means.map(lambda figure: "–" if pd.isna(figure) else f"{figure:{form}}").reset_index()
-    lines = [["", *map(_heading, means)], ["---"] * cells.shape[1], *cells.to_numpy().tolist()]
+def pivot(table: str, rows: str, columns: str, column: str, form: str, **where: str | float) -> str:
+    """Means as a whole table, rows with large means first; a dash where nothing was run. ``column`` as in ``value``."""
+    across, figures = columns.split(","), column.split(",")
+    means = _rows(table, **where).groupby([rows, *across])[figures].mean().dropna()
+    order = means[figures[0]].groupby(rows).mean().sort_values(ascending=False).index
+    cells = means.apply(_cell, axis=1, form=form).unstack(across).sort_index(axis=1).loc[order].fillna("–")
+    lines = [["", *map(_heading, cells)], ["---"] * (1 + cells.shape[1]), *cells.reset_index().to_numpy().tolist()]
     return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -94,6 +93,11 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _cell(figures: pd.Series, form: str) -> str:
+    figure, *interval = (f"{figure:{form}}" for figure in figures)
+    return f"{figure} [{', '.join(interval)}]" if interval else figure
 
 
 def _rows(table: str, **where: str | float) -> pd.DataFrame:

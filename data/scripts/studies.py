@@ -31,6 +31,7 @@ from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import rank_correlation
 from molft_utils.training import predict
+from sizes import drops, smoothness
 from study import Row, Run, read
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -604,6 +605,6 @@ STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
         learning_rates, table1, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels, method_labels,
-        selecting, seed_variance,
+        selecting, seed_variance, drops, smoothness,
     )
 }  # fmt: skip
