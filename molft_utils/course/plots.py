@@ -126,45 +126,36 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
 
 
 @look()
-def halves(
-    predictions: np.ndarray, measured: float, name: str, title: str, groups: Mapping[str, np.ndarray] | None = None
-) -> None:
-    """What models trained on random halves predict for one molecule (logD); ``groups``: name -> which halves (bool)."""
+def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: str) -> None:
+    """What models of several training sets predict for one molecule (logD): a stacked histogram of the groups."""
     figure, (axes,) = new_figure()
-    groups = groups or {f"{len(predictions)} halves": np.ones(len(predictions), dtype=bool)}
-    means = [f"{group} {predictions[rows].mean():.2f}" for group, rows in groups.items()]
-    bins = np.linspace(predictions.min(), predictions.max(), 25)
-    colours = [COLOURS["train"], COLOURS["scaffold"]][: len(groups)]
-    axes.hist([predictions[rows] for rows in groups.values()], bins, stacked=True, color=colours, label=list(groups))
+    axes.set_prop_cycle(color=[COLOURS["train"], COLOURS["other"]])
+    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups))
     axes.axvline(measured, color="black", ls="--", label="measured")
-    axes.set(xlabel="predicted logD", ylabel="halves", title=title)
+    axes.set(xlabel="predicted logD", ylabel="training sets", title=title)
     figure.legend(loc="outside lower center", ncols=3)
-    show(figure, name, f"{title}. Mean prediction in logD: {', '.join(means)}; measured {measured:.2f}.")
+    means = ", ".join(f"{group} {values.mean():.2f}" for group, values in groups.items())
+    show(figure, name, f"{title}. Mean prediction in logD: {means}; measured {measured:.2f}.")
 
 
 @look()
-def predicted_against_real(
-    panels: Mapping[str, Sequence[np.ndarray]], name: str, what: str, marked: Mapping[str, int] | None = None
-) -> None:
-    """Real against predicted ``what`` (with its unit), a panel for each title: predicted [n], real [n].
+def predicted_against_real(panels: Mapping[str, Sequence[np.ndarray]], name: str, what: str, **marked: int) -> None:
+    """Real against predicted ``what`` (with its unit): title of a panel -> predicted [n], real [n].
 
-    The dotted line is equality, the other one the least-squares line; ``marked`` names single points of every panel.
+    The dotted line is equality, the other one the least-squares line; ``marked`` names single points.
     """
-    figure, axes = new_figure(4.8 * len(panels), 4.6, columns=len(panels), sharey=True)
-    said = []
+    figure, axes = new_figure(max(4.6, 3.6 * len(panels)), 4.2, columns=len(panels), sharey=True)
     for panel, (title, (predicted, real)) in zip(axes, panels.items(), strict=True):
-        slope, start = np.polyfit(predicted, real, 1)
-        said.append(f"{title}: correlation {np.corrcoef(predicted, real)[0, 1]:.2f}, slope {slope:.2f}")
+        (slope, start), r = np.polyfit(predicted, real, 1), np.corrcoef(predicted, real)[0, 1]
         panel.plot(predicted, real, "o", ms=4, alpha=0.4, color=COLOURS["influence"])
         panel.axline((0, 0), slope=1, color="black", lw=1, ls=":")
         panel.axline((0, start), slope=slope, color=COLOURS["influence"], lw=1.5)
-        for label, i in (marked or {}).items():
-            panel.plot(predicted[i], real[i], "D", ms=8, color=COLOURS["scaffold"], label=label)
-        panel.set(xlabel=f"predicted {what}", title=said[-1].replace(": ", "\n"))
+        panel.set(xlabel=f"predicted {what}", title=f"{title}\ncorrelation {r:.2f}, slope {slope:.2f}")
+        for label, i in marked.items():
+            panel.plot(predicted[i], real[i], "D", ms=8, color=COLOURS["trained"], label=label)
+            panel.legend()
     axes[0].set_ylabel(f"real {what}")
-    if marked:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
-    show(figure, name, f"Real against predicted {what}. {'; '.join(said)}.")
+    show(figure, name)
 
 
 @look()
