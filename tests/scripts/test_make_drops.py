@@ -52,8 +52,9 @@ def test_the_bank_is_of_todays_training():
     assert bank.predictions.shape == (122, 1, 840)
 
 
-def test_no_prediction_changes_as_much_without_the_twin_as_that_of_its_twin():
+def test_without_its_twin_a_molecules_prediction_moves_most():
     bank, query = load_bank("test", DROPS), 366
     assert bank.labels[query] == pytest.approx(1.86) and query in bank.some(40)[0]
-    changes = bank.predictions[1, 0] - bank.predictions[0, 0]
-    assert changes.argmin() == query and -changes[query] == np.abs(changes).max() > 0.05  # the twin has 3.76
+    whole, without = bank.predictions[:2, 0]
+    moved = np.abs(whole - without)
+    assert moved[query] == moved.max() > 10 * np.median(moved)
