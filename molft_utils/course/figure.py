@@ -13,7 +13,6 @@ import matplotlib.style
 import numpy as np
 from cycler import cycler
 from IPython.display import display
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from rdkit import Chem
@@ -43,7 +42,6 @@ COLOURS = {
     "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
     # models
     "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
-    "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILLION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
     "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,
@@ -89,25 +87,10 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 @look()
-def new_figure(
-    width: float = 6.4, height: float = 3.6, columns: int = 1, rows: int = 1, **more: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot (nothing is left open) with its axes in a line, sizes in inches; draw in :func:`look`."""
+def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1, **more: Any) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
     figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(rows, columns, squeeze=False, **more).ravel()
-
-
-def label_ends(axes: Axes) -> None:
-    """The name of each labelled line at its right end, in its colour, instead of a legend; names keep a distance."""
-    lines = [
-        getattr(line, "lines", [line])[0] for line in axes.get_legend_handles_labels()[0]
-    ]  # of error bars the line
-    names, place = axes.get_legend_handles_labels()[1], -np.inf
-    low, high = axes.get_ylim()
-    for name, line in sorted(zip(names, lines, strict=True), key=lambda pair: pair[1].get_ydata()[-1]):
-        x, y = line.get_xydata()[-1]
-        place = max(y, place + 0.07 * (high - low))
-        axes.annotate(name, (x, place), (8, 0), textcoords="offset points", va="center", color=line.get_color())
+    return figure, figure.subplots(1, columns, squeeze=False, **more)[0]
 
 
 @look()
@@ -125,7 +108,7 @@ def described(figure: Figure) -> str:
         lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         lines = {label: getattr(line, "lines", [line])[0] for label, line in lines.items()}  # of error bars the line
         ends = [f"{k} {line.get_ydata()[-1]:.3g}" for k, line in lines.items() if hasattr(line, "get_ydata")]
-        title = axes.get_title(loc="left") or axes.get_title()
+        title = (axes.get_title(loc="left") or axes.get_title()).replace("\n", ", ")
         text = f"{title}: {axes.get_ylabel() or figure.axes[0].get_ylabel()} against {axes.get_xlabel()}"
         panels += [text + (f"; last values: {', '.join(ends)}" if ends else "")] if title else []  # no colour bar
     return ". ".join(panels) + "."
@@ -158,8 +141,9 @@ def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt
     height = round(0.87 * width)
     n_rows = -(-len(smiles) // per_row)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
+    n_lines = max(legend.count("\n") + 1 for legend in legends)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    drawer.drawOptions().legendFraction = 0.1 + 0.12 * max(legend.count("\n") for legend in legends)
+    drawer.drawOptions().legendFraction = 0.12 * n_lines  # type: ignore[assignment]
     drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
     drawer.FinishDrawing()
     show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

@@ -182,9 +182,11 @@ def kernel_path(
 ) -> KernelPath:
     """The kernels along the training of a model that has kept its moments (:func:`scored_fit`), by a sketch.
 
-    Each takes a minute. The first and the last moment alone keep nine tenths of what all four predict.
+    Each takes a minute. The first and the last moment alone keep nine tenths of what all four predict, and stand for
+    all.
     """
     moments = fit.moments if all_moments else fit.moments[:: max(len(fit.moments) - 1, 1)]
+    weight = len(fit.moments) / len(moments)
 
     def compute(folder: Path) -> dict:
         path = influence_kernel(fit.model, train, queries, sketch=SKETCH, checkpoints=moments)
@@ -194,7 +196,7 @@ def kernel_path(
 
     tables = {"train": table_hash(train), "queries": table_hash(queries)}
     found = cached(PATH, None, {"model": fit.folder.name, **tables, "moments": len(moments)}, compute).folder
-    return KernelPath([_load_kernel(found / f"kernel-{i + 1}.safetensors") for i in range(len(moments))])
+    return KernelPath([_load_kernel(found / f"kernel-{i + 1}.safetensors") for i in range(len(moments))], weight)
 
 
 def _save_kernel(kernel: Kernel, path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from ridge_problem import TABLE
 
 from molft_utils import DataError, influence, settings
-from molft_utils.influence import Kernel, influence_kernel, influence_scores
+from molft_utils.influence import Kernel, KernelPath, influence_kernel, influence_scores
 from molft_utils.training import Moment, molecule_batches
 
 DAMPING = 0.3
@@ -121,6 +121,7 @@ def test_a_path_takes_each_moments_parameters_and_adds_up(tiny, moments):
     for what in ("scores", "attributions"):
         parts = [getattr(kernel, what)(0.1 * kernel.largest_eigenvalue) for kernel in (begun, end)]
         assert np.allclose(getattr(path, what)(0.1), sum(parts))
+        assert np.allclose(getattr(KernelPath(path.kernels, 2.0), what)(0.1), 2 * sum(parts))
 
 
 def test_the_kernel_agrees_with_the_solvers(tiny):
