@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from seaborn import heatmap
 
@@ -166,8 +165,7 @@ def ranked(values: np.ndarray, wrong: np.ndarray, name: str, title: str) -> None
     in_order = wrong[np.argsort(values, kind="stable")]
     found, n_wrong = np.cumsum(in_order), int(wrong.sum())
     places = np.arange(1, len(values) + 1)
-    figure = Figure(figsize=(7.2, 4.4))
-    strip, curve = figure.subplots(2, 1, sharex=True, height_ratios=(1, 4))
+    figure, (strip, curve) = new_figure(7.2, 4.4, rows=2, sharex=True, height_ratios=(1, 4))
     strip.vlines(places[~in_order], 0, 1, color=COLOURS["right label"], lw=0.6, alpha=0.3)
     strip.vlines(places[in_order], 0, 1, color=COLOURS["wrong label"], lw=0.6)
     strip.set(yticks=[], title=title)
@@ -186,8 +184,8 @@ def ranked(values: np.ndarray, wrong: np.ndarray, name: str, title: str) -> None
 @look()
 def strips(rankings: Mapping[str, np.ndarray], wrong: np.ndarray, name: str, title: str) -> None:
     """One strip for each values [n]: molecules from the lowest value to the highest, ``wrong`` labels in colour."""
-    figure = Figure(figsize=(6.8, 0.8 + 0.9 * len(rankings)))
-    axes, said = np.atleast_1d(figure.subplots(len(rankings), 1, sharex=True)), []
+    figure, axes = new_figure(6.8, 0.8 + 0.9 * len(rankings), rows=len(rankings), sharex=True)
+    said = []
     for strip, (label, values) in zip(axes, rankings.items(), strict=True):
         places = 1 + np.flatnonzero(wrong[np.argsort(values, kind="stable")])
         strip.vlines(places, 0, 1, color=COLOURS["wrong label"], lw=0.5)
