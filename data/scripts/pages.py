@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from molft_utils.evaluation import results
+from molft_utils.evaluation import over_models, results
 from molft_utils.files import CARRIED, ROOT
 
 CARDS = [folder / "README.md" for folder in CARRIED.values()]
@@ -43,6 +43,13 @@ def value(table: str, columns: str, form: str, **where: str | float) -> str:
     return f"{figure} [{', '.join(interval)}]" if interval else figure
 
 
+def lds(**where: str | float) -> str:
+    """The LDS of a score: the mean over the scored models, its interval over queries, subsets and models."""
+    rows = _rows("lds", **where)
+    figure, (low, high) = over_models(rows["test"], rows[["low", "high"]])
+    return f"{figure:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def pivot(table: str, rows: str, columns: str, column: str, form: str) -> str:
     """Means of a column as a whole table, rows with large means first; a dash where nothing was run."""
     means = _rows(table).pivot_table(index=rows, columns=columns.split(","), values=column)
@@ -59,7 +66,14 @@ def rate(name: str, epochs: str) -> str:
     return f"{chosen['rate'].item():.0e}"
 
 
-FUNCTIONS: dict[str, Any] = {"mean": mean, "difference": difference, "value": value, "pivot": pivot, "rate": rate}
+FUNCTIONS: dict[str, Any] = {
+    "mean": mean,
+    "difference": difference,
+    "value": value,
+    "lds": lds,
+    "pivot": pivot,
+    "rate": rate,
+}
 
 
 def rewritten(text: str) -> str:

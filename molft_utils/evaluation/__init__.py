@@ -22,6 +22,7 @@ from .retraining import (
     GROUPS,
     LDS,
     Bank,
+    ShiftAgreement,
     built_in_scores,
     data_hashes,
     grade,
@@ -29,4 +30,6 @@ from .retraining import (
     lds,
     lds_difference,
     load_bank,
+    over_models,
+    shift_agreement,
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
-from scipy.stats import rankdata
 
 from ..errors import DataError
 from ..files import DATA_FOLDER, data_file, file_hash
@@ -60,17 +60,38 @@ class LDS:
     """A linear datamodelling score: 1 ranks all retrainings rightly, 0 is chance.
 
     ``value`` is the mean of ``per_query`` [n_queries], and ``interval`` its 95 % bootstrap interval over queries and
-    complementary pairs of subsets. ``ceiling`` is the same correlation between retraining and itself (:func:`ceiling`).
+    complementary pairs of subsets. The bank's own losses are noisy, as they are means over a few seeds: ``ceiling`` is
+    what scores without any error would reach (:func:`ceiling`), and ``one_more_seed`` what the losses of one further
+    seed reach (:func:`one_more_seed`).
     """
 
     value: float
     interval: tuple[float, float]
     ceiling: float
+    one_more_seed: float
     per_query: np.ndarray
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
+        references = f"one more seed has {self.one_more_seed:.3f}, the ceiling is {self.ceiling:.3f}"
+        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; {references}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftAgreement:
+    """Do predicted shifts of predictions have the right size? For each query, its strongest training molecule alone.
+
+    ``predicted`` and ``real`` [n_queries], in logD; their ``correlation``, and the ``slope`` of real on predicted
+    shifts: above 1, the shifts are larger than predicted. Each with its 95 % bootstrap interval over queries and
+    complementary pairs of subsets.
+    """
+
+    correlation: float
+    correlation_interval: tuple[float, float]
+    slope: float
+    slope_interval: tuple[float, float]
+    predicted: np.ndarray
+    real: np.ndarray
 
 
 def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None = None) -> Bank:
@@ -120,7 +141,9 @@ def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
     A score is positive where having that training molecule lowers that query's loss.
     """
     per_query, resampled = _graded(scores, bank, seed)
-    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
+    losses = bank.losses()
+    references = ceiling(losses), one_more_seed(losses)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), *references, per_query)
 
 
 def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tuple[float, tuple[float, float]]:
@@ -140,14 +163,54 @@ def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.nd
     real = bank.losses().mean(axis=1).T
     ranks = _centred_ranks(predicted), _centred_ranks(real)
     n_queries, n_subsets = predicted.shape
-    # Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets, and queries.
+    subsets, queries = _resamples(n_subsets, n_queries, seed)
+    resampled = (_weighted_correlation(*ranks, subsets) * queries).sum(axis=1) / n_queries
+    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+
+
+def _resamples(n_subsets: int, n_queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each resample has each subset [N_BOOTSTRAP, n_subsets] and each query [N_BOOTSTRAP, n_queries].
+
+    Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets.
+    """
     rng = np.random.default_rng(seed)
     n_pairs = math.ceil(n_subsets / 2)
     pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
     queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
-    weights = np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float)
-    resampled = (_weighted_correlation(*ranks, weights) * queries).sum(axis=1) / n_queries
-    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+    return np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float), queries.astype(float)
+
+
+def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreement:
+    """Compare predicted shifts of predictions with the real ones of a bank of halves, by size.
+
+    Parameters
+    ----------
+    shifts : array [n_queries, n_train]
+        By how much having each training molecule raises each query's prediction, in logD
+        (:meth:`~molft_utils.influence.Kernel.attributions` times the labels' standard deviation).
+    bank
+        The real shift by a molecule is the mean prediction of the models that had it minus that of the others.
+    """
+    values, predictions = _checked_scores(shifts, bank), bank.predictions.mean(axis=1)
+    strongest = np.abs(values).argmax(axis=1)
+    predicted, had = values[np.arange(len(values)), strongest], bank.members[:, strongest].astype(float)
+
+    def real(subsets: np.ndarray) -> np.ndarray:
+        """The real shifts [n_queries], under weights of the subsets."""
+        sums, counts = subsets @ (had * predictions), subsets @ had
+        return sums / counts - (subsets @ predictions - sums) / (subsets.sum() - counts)
+
+    def correlation_and_slope(subsets: np.ndarray, queries: np.ndarray) -> tuple[float, float]:
+        (xx, xy), (_, yy) = np.cov(predicted, real(subsets), aweights=queries)
+        return xy / math.sqrt(xx * yy), xy / xx
+
+    whole = np.ones(len(had)), np.ones(len(predicted))
+    resampled = [
+        correlation_and_slope(*weights) for weights in zip(*_resamples(len(had), len(values), seed), strict=True)
+    ]
+    intervals = [percentile_interval(figure) for figure in np.transpose(resampled)]
+    correlation, slope = correlation_and_slope(*whole)
+    return ShiftAgreement(correlation, intervals[0], slope, intervals[1], predicted, real(whole[0]))
 
 
 def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
@@ -168,24 +231,39 @@ def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
 
 
 def ceiling(losses: np.ndarray) -> float:
-    """Rank correlation of half of the seeds with the others, for losses [n_subsets, n_seeds, n_queries].
+    """The LDS that scores without any error would reach, for losses [n_subsets, n_seeds, n_queries]; nan for one seed.
 
-    Averaged over queries and over the ways to halve the seeds (of an odd number, one half has one more); nan for one.
+    What is graded is the mean over S seeds. With r the rank correlation between single seeds, averaged over pairs of
+    seeds and over queries, the reliability of that mean is R = S r / (1 + (S - 1) r) (Spearman 1910; Brown 1910), and
+    its correlation with what it measures is sqrt(R).
     """
     n_seeds = losses.shape[1]
-    if n_seeds < 2:
+    pairs = itertools.combinations(range(n_seeds), 2)
+    found = [_mean_rank_correlation(losses[:, one], losses[:, other]) for one, other in pairs]
+    if not found:
         return float("nan")
-    found = []
-    for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
-        others = [s for s in range(n_seeds) if s not in chosen]
-        one, other = (_centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
-        found.append(_weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
-    return float(np.mean(found))
+    r = max(float(np.mean(found)), 0.0)
+    return math.sqrt(n_seeds * r / (1 + (n_seeds - 1) * r))
+
+
+def one_more_seed(losses: np.ndarray) -> float:
+    """Rank correlation of the losses of one seed with the mean of the others': a reference that a score may exceed.
+
+    For losses [n_subsets, n_seeds, n_queries]; averaged over the seeds and over queries, nan for one seed.
+    """
+    seeds = range(losses.shape[1] if losses.shape[1] > 1 else 0)
+    found = [_mean_rank_correlation(losses[:, s], np.delete(losses, s, axis=1).mean(axis=1)) for s in seeds]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Over the subsets, of a with b [n_subsets, n_queries]; averaged over queries."""
+    return float(_weighted_correlation(_centred_ranks(a.T), _centred_ranks(b.T), np.ones((1, len(a)))).mean())
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each row, with mean zero; equal values share theirs."""
-    return rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+    return scipy.stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2
 
 
 def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -210,16 +288,42 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
     return bank.members[adds], without.mean() - losses[adds].mean(axis=1), float(noise)
 
 
+def over_models(values: ArrayLike, intervals: ArrayLike) -> tuple[float, tuple[float, float]]:
+    """The mean LDS over scored models, with a 95 % interval that includes how much the models differ.
+
+    Parameters
+    ----------
+    values : array [n_models]
+        The LDS of each model's scores, or the paired difference of two.
+    intervals : array [n_models, 2]
+        Its 95 % interval over queries and subsets. These are the same for all models, so their part of the variance
+        stays whole; that between models is divided by their number. Satterthwaite's (1946) degrees of freedom. One
+        model keeps its own interval.
+    """
+    found, ends = np.asarray(values, dtype=float), np.asarray(intervals, dtype=float)
+    if len(found) == 1:
+        return float(found[0]), (float(ends[0, 0]), float(ends[0, 1]))
+    shared = ((np.diff(ends)[:, 0] / 2 / scipy.stats.norm.ppf(0.975)) ** 2).mean()
+    between = found.var(ddof=1) / len(found)
+    freedom = (shared + between) ** 2 * (len(found) - 1) / between**2 if between > 0 else np.inf
+    half_width = scipy.stats.t.ppf(0.975, freedom) * (shared + between) ** 0.5
+    return float(found.mean()), (float(found.mean() - half_width), float(found.mean() + half_width))
+
+
 def built_in_scores() -> pd.DataFrame:
-    """The built-in scores as reported in ``data/results/lds.csv``, best first: means over seeds of the scored model.
+    """The built-in scores as reported in ``data/results/lds.csv``, best first: means over the scored models.
 
     ``damping``, a share of the largest eigenvalue (0 where there is none), is that with the best ``LDS on validation``;
-    ``LDS`` and its interval ``low`` to ``high`` are over the test molecules, of which there are ``queries``.
+    ``LDS`` and its interval ``low`` to ``high`` (:func:`over_models`) are over the test molecules, of which there are
+    ``queries``.
     """
-    columns = {"test": "LDS", "low": "low", "high": "high", "n_queries": "queries", "validation": "LDS on validation"}
-    means = load_results("lds").groupby(["score", "damping"])[list(columns)].mean().rename(columns=columns)
-    best = means.sort_values("LDS on validation").groupby("score").tail(1)
-    return best.reset_index("damping").sort_values("LDS", ascending=False)
+    found = []
+    for (score, damping), rows in load_results("lds").groupby(["score", "damping"]):
+        value, (low, high) = over_models(rows["test"], rows[["low", "high"]])
+        means = {"queries": rows["n_queries"].mean(), "LDS on validation": rows["validation"].mean()}
+        found.append({"score": score, "damping": damping, "LDS": value, "low": low, "high": high, **means})
+    best = pd.DataFrame(found).sort_values("LDS on validation").groupby("score").tail(1)
+    return best.set_index("score").sort_values("LDS", ascending=False)
 
 
 def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:
