@@ -1,6 +1,7 @@
 """How good predictions are, how sure that is, what retraining says of scores, and the reported results."""
 
 from . import results
+from .drops import grade_drops
 from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores, seeds_and_molecules
 from .results import (
     cells,
@@ -19,6 +20,7 @@ from .results import (
 )
 from .retraining import (
     BANK,
+    DROPS,
     GROUPS,
     LDS,
     Bank,

@@ -22,8 +22,9 @@ from ..files import DATA_FOLDER, data_file, file_hash
 from .metrics import N_BOOTSTRAP, percentile_interval
 from .results import load_results
 
-#: The banks of the repository, made by ``data/scripts/bank.py``.
+#: The banks of the repository, made by ``data/scripts/bank.py``, and that of drops, made by ``data/scripts/drops.py``.
 BANK, GROUPS = "retraining/halves.safetensors", "retraining/groups.safetensors"
+DROPS = "retraining/drops.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Bank:
     ----------
     members : bool [n_subsets, n_train]
         Which molecules each subset includes: of the training split, followed by the secondary set, where rows 2k and
-        2k + 1 are complementary; or, in the bank of groups, which others are added to all of these.
+        2k + 1 are complementary. In the bank of groups, which others are added to all of these; in the bank of drops,
+        which of the training split are not dropped (all of them in the first row).
     predictions : float [n_subsets, n_seeds, n_queries]
         logD of the query molecules, by the models retrained on each subset with several seeds.
     labels : float [n_queries]
@@ -106,7 +108,7 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     queries : {"test", "validation"}
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
-        Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
+        Another bank than that of halves: a file of ``data/`` (``GROUPS``, ``DROPS``), or an absolute path.
     limit
         Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
     """
@@ -121,9 +123,10 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     except (SafetensorError, TypeError) as error:  # damaged, without one of these tensors, or without a header
         raise DataError(f"{place} is no bank of retrained models ({error}); `git checkout data` restores it") from error
     if changed := [name for name, content in data_hashes().items() if data.get(name) != content]:
+        script = "drops.py" if place.name == Path(DROPS).name else "bank.py"
         raise DataError(
             f"data/{changed[0]} is not the file that {place.name} was made from; restore it by `git checkout data`, or "
-            "make another bank by `python data/scripts/bank.py`"
+            f"make another bank by `python data/scripts/{script}`"
         )
     finished = np.isfinite(predictions).all(axis=(0, 2))
     columns = np.concatenate([np.arange(n)[:limit] + start for start, n in parts])
@@ -157,15 +160,15 @@ def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tup
 
 def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The score of each query [n_queries], and the mean over queries for each resample [N_BOOTSTRAP]."""
-    values = _checked_scores(scores, bank)
+    values = checked_scores(scores, bank)
     # A molecule with a positive score lowers the loss where it is in the subset.
     predicted = -values @ bank.members.T.astype(float)  # [n_queries, n_subsets]
     real = bank.losses().mean(axis=1).T
-    ranks = _centred_ranks(predicted), _centred_ranks(real)
+    ranks = centred_ranks(predicted), centred_ranks(real)
     n_queries, n_subsets = predicted.shape
     subsets, queries = _resamples(n_subsets, n_queries, seed)
-    resampled = (_weighted_correlation(*ranks, subsets) * queries).sum(axis=1) / n_queries
-    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+    resampled = (weighted_correlation(*ranks, subsets) * queries).sum(axis=1) / n_queries
+    return weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
 
 
 def _resamples(n_subsets: int, n_queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +194,7 @@ def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreem
     bank
         The real shift by a molecule is the mean prediction of the models that had it minus that of the others.
     """
-    values, predictions = _checked_scores(shifts, bank), bank.predictions.mean(axis=1)
+    values, predictions = checked_scores(shifts, bank), bank.predictions.mean(axis=1)
     strongest = np.abs(values).argmax(axis=1)
     predicted, had = values[np.arange(len(values)), strongest], bank.members[:, strongest].astype(float)
 
@@ -213,9 +216,9 @@ def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreem
     return ShiftAgreement(correlation, intervals[0], slope, intervals[1], predicted, real(whole[0]))
 
 
-def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
-    """Scores as floats [n_queries, n_train]."""
-    expected = (len(bank.labels), bank.members.shape[1])
+def checked_scores(scores: ArrayLike, bank: Bank, n_queries: int | None = None) -> np.ndarray:
+    """Scores as floats [n_queries, n_train], by default for each query of the bank."""
+    expected = (n_queries or len(bank.labels), bank.members.shape[1])
     needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
     try:
         values = np.asarray(scores, dtype=float)
@@ -258,20 +261,26 @@ def one_more_seed(losses: np.ndarray) -> float:
 
 def _mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Over the subsets, of a with b [n_subsets, n_queries]; averaged over queries."""
-    return float(_weighted_correlation(_centred_ranks(a.T), _centred_ranks(b.T), np.ones((1, len(a)))).mean())
+    return float(weighted_correlation(centred_ranks(a.T), centred_ranks(b.T), np.ones((1, len(a)))).mean())
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
+def centred_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each row, with mean zero; equal values share theirs."""
     return scipy.stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2
 
 
-def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Correlation of the rows of x and y [n, m] under each row of weights [k, m]: [k, n], 0 where a row is constant."""
+    covariance, variance_x, variance_y = weighted_moments(x, y, weights)
+    spread = np.sqrt(variance_x * variance_y)
+    return np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+
+
+def weighted_moments(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance and both variances of the rows of x and y [n, m] under each row of weights [k, m]: [k, n] each."""
     total = weights.sum(axis=1, keepdims=True)
     mean_x, mean_y, mean_xy, mean_xx, mean_yy = (weights @ v.T / total for v in (x, y, x * y, x * x, y * y))
-    spread = np.sqrt(np.maximum(mean_xx - mean_x**2, 0) * np.maximum(mean_yy - mean_y**2, 0))
-    return np.divide(mean_xy - mean_x * mean_y, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+    return mean_xy - mean_x * mean_y, np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
 
 
 def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:

@@ -72,6 +72,9 @@ class Kernel:
 
         In standard deviations of the labels; positive: having that molecule raises the prediction. It is -r times the
         weight of the pair in kernel ridge regression, where r is the training molecule's residual.
+
+        This is first order, around this model: it leaves out that without the molecule other features would have been
+        learnt. Real retraining shifts predictions by several times as much (``data/results/shifts.csv``).
         """
         weights = cho_solve(self._factor(damping), self.cross.T).T  # K_q (K + n damping / 2 I)^-1
         return -weights * self.train_residuals
@@ -105,7 +108,8 @@ class KernelPath:
     """The kernels of one training at several moments, whose influences are added up.
 
     Each kernel has its own scale, so the damping is given as a share of each one's largest eigenvalue. ``weight`` is
-    for how many epochs a kernel stands. It and the damping set the size of the sum, but hardly its order.
+    for how many epochs a kernel stands. Both set the size of the sum, which theory does not: with a damping chosen for
+    the *ranks* of retrainings the sizes come out right, with a tenth of it they are twice too large.
     """
 
     kernels: Sequence[Kernel]

@@ -31,7 +31,7 @@ from ..settings import Settings
 from .batches import LengthBatches
 
 #: Settings that both kinds of training read.
-SHARED = ("precision", "seed", "weight_decay", "warmup", "patience", "min_delta")
+SHARED = ("precision", "seed", "weight_decay", "warmup", "clip", "patience", "min_delta")
 
 #: The file of a checkpoint that the Trainer writes last.
 STATE = "trainer_state.json"
@@ -119,6 +119,7 @@ def _arguments(plan: Plan, settings: Settings, folder: Path, stops_early: bool) 
         num_train_epochs=plan.epochs,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup,
+        max_grad_norm=settings.clip or 0.0,  # the Trainer's word for no limit
         seed=settings.seed,
         eval_strategy="epoch" if stops_early else "no",
         save_strategy="epoch",

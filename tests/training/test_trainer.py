@@ -106,6 +106,12 @@ def test_another_run_in_the_folder_is_refused_with_what_differs(fit, cfg, fresh,
         fit(cfg, tmp_path.with_name("renamed"))
 
 
+def test_gradients_are_clipped_or_not(fit, cfg):
+    """AdamW divides by the gradient's size, so only a limit far below its eps of 1e-8 stops the model."""
+    stuck, free, loose = (fit(cfg.replace(clip=clip)).history["validation_loss"] for clip in (1e-20, None, 1e9))
+    assert np.ptp(stuck) < 0.01 < np.ptp(free) and free.equals(loose)
+
+
 def test_a_second_gpu_does_not_double_the_batch(tmp_path):
     arguments = OneDevice(output_dir=str(tmp_path), per_device_train_batch_size=8, use_cpu=True)
     arguments._n_gpu = 2  # what transformers finds on a machine with two

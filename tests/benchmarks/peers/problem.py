@@ -123,7 +123,7 @@ def mean_of_models(
     """The mean over models of a figure, given with its interval for each; its range is in the note."""
     values, intervals = zip(*found, strict=True)
     mean, interval = over_models(values, intervals)
-    note = (
-        f"{len(found)} models, {min(values):.3f} to {max(values):.3f}; 95 % interval over queries, subsets and models"
-    )
+    note = "95 % interval over queries and subsets"
+    if len(found) > 1:
+        note += f", and over {len(found)} models, {min(values):.3f} to {max(values):.3f}"
     return Row(case, library, method, mean, *interval, unit, note)

@@ -38,11 +38,8 @@ def compare() -> list[Row]:
         rows += graded("molft", f"Gauss-Newton kernel, {n:,} buckets, damping {kernel.setting}", kernel, CHOSEN)
         (sketch,) = trak_scores(given, n, True, [kernel.setting]).values()
         method = f"TRAK, {n:,} projections by molft's count sketch, regularisation {sketch.setting}"
-        rows += [
-            *graded("traker", method, sketch, "; the kernel's damping"),
-            *size_of_shifts([given], "traker", method, [sketch]),
-        ]
-        rows.append(agreement(n, sketch, kernel))
+        rows += graded("traker", method, sketch, "; the kernel's damping")
+        rows += [*size_of_shifts([given], "traker", method, [sketch]), agreement(n, sketch, kernel)]
         if n in DENSE:
             rows += dense(given, n, kernel)
     return rows
