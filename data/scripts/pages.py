@@ -52,11 +52,11 @@ def value(table: str, columns: str, form: str, **where: str | float) -> str:
     return _cell(_rows(table, **where)[columns.split(",")].mean(), form)
 
 
-def lds(**where: str | float) -> str:
-    """The LDS of a score: the mean over the scored models, its interval over queries, subsets and models."""
-    rows = _rows("lds", **where)
-    figure, (low, high) = over_models(rows["test"], rows[["low", "high"]])
-    return f"{figure:.3f} [{low:.3f}, {high:.3f}]"
+def over_scored(table: str, columns: str = "test,low,high", form: str = ".3f", **where: str | float) -> str:
+    """The mean of a figure over the scored models; its interval is over queries, subsets and models."""
+    rows, (column, *ends) = _rows(table, **where), columns.split(",")
+    figure, (low, high) = over_models(rows[column], rows[ends])
+    return f"{figure:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def over_seeds(table: str, column: str, form: str, less: float = 0, **where: str | float) -> str:
@@ -89,7 +89,7 @@ def rate(name: str, epochs: str, standard_errors: float = 1) -> str:
 
 FUNCTIONS: dict[str, Any] = {
     function.__name__: function
-    for function in (mean, difference, change, equal, value, lds, over_seeds, spread, pivot, rate)
+    for function in (mean, difference, change, equal, value, over_scored, over_seeds, spread, pivot, rate)
 }
 
 
