@@ -697,7 +697,7 @@ class Valuing:
 
 def validation_labels() -> Iterator[Run]:
     """What data values need: does it matter that the labels of the validation split are clean?"""
-    for seed, share, rule in product(SEEDS, (0.0, 0.2, 1.0), VALUES):
+    for seed, share, rule in product(SEEDS, (0.0, 0.2, 0.4, 1.0), VALUES):
         key = {"validation_share": share, "rule": rule, "seed": seed}
         yield Run("validation_labels", key, settings("class", seed=seed), Valuing(rule, share))
 
