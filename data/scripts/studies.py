@@ -29,7 +29,7 @@ from molft_utils.files import CARRIED, file_hash
 from molft_utils.influence import Kernel, KernelPath, influence_scores
 from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
-from molft_utils.shapley import rank_correlation
+from molft_utils.shapley import knn_values, rank_correlation
 from molft_utils.training import predict
 from sizes import drops, smoothness
 from study import Row, Run, read
@@ -546,6 +546,7 @@ def influence() -> Iterator[Run]:
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
 CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "clean only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
+CLEAN_AND_VALIDATION = "clean only, with validation"
 TRAINED = (
     "influence",
     rules.ALONG,
@@ -559,7 +560,7 @@ TRAINED = (
 
 #: Rules that read the model's tangent kernel, its pooled vectors, or neither.
 BY_KERNEL = ("influence", "gradient product", "self-influence", "leave-one-out residual", "loss")
-BY_NEITHER = (ALL, CLEAN, "random", "oracle", FOLDS)
+BY_NEITHER = (ALL, CLEAN, CLEAN_AND_VALIDATION, "random", "oracle", FOLDS)
 BY_VECTORS = (
     "TS-DShapley", UNKNOWN_NUMBER, "KNN-Shapley", "ridge leave-one-out", "ridge out-of-fold", "ridge out-of-bag",
     "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)",
@@ -573,6 +574,9 @@ POOLS: dict[str, tuple[Sequence[float], Sequence[int]]] = {
     "lost sign": ((0.2, 0.4), (0, 1, 2)),
 }
 
+#: The control that trains on the validation molecules as well is the same for every kind and share: one will do.
+NATURAL_FIFTH = ("natural logarithm", 0.2)
+
 #: What takes long is judged for these shares and seeds alone.
 COSTLY = (rules.ALONG, FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
 COSTLY_SHARES, COSTLY_SEEDS = (0.2, 1.0), (0, 1, 2)
@@ -583,7 +587,8 @@ class Dropping:
     """Area under the curve and precision of a rule, and the test error of the model that is trained after it.
 
     Every rule drops as many of the pool as are wrong; one does not know how many, and asks the source model on half of
-    the validation split. The clean molecules alone are trained on for as many steps as all.
+    the validation split. The clean molecules alone are trained on for as many steps as all; so are the clean and the
+    validation molecules together, all the clean labels that the other rules have seen.
     """
 
     kind: str
@@ -607,7 +612,10 @@ class Dropping:
         if self.rule == ALL:
             return after(cfg, noisy.everything)
         if self.rule == CLEAN:
-            return after(cfg.replace(epochs=round(cfg.epochs * len(noisy.everything) / len(noisy.clean))), noisy.clean)
+            return after_as_many_steps(cfg, noisy.clean, len(noisy.everything))
+        if self.rule == CLEAN_AND_VALIDATION:
+            train = selection.joined(noisy.clean, pipeline.tables(cfg).validation)
+            return after_as_many_steps(cfg, train, len(noisy.everything)) | {"validation_rmse": np.nan}  # it was seen
         inputs, n_dropped = noisy.inputs(cfg), int(wrong.sum())
         if self.rule == UNKNOWN_NUMBER:
             values, n_dropped = noisy_labels.values_and_cutoff(inputs)
@@ -635,6 +643,11 @@ def after(cfg: Settings, train: pd.DataFrame) -> Row:
     return {name: row[name] for name in ERRORS}
 
 
+def after_as_many_steps(cfg: Settings, train: pd.DataFrame, n: int) -> Row:
+    """Trained on few molecules, for as many steps as on n of them."""
+    return after(cfg.replace(epochs=round(cfg.epochs * n / len(train))), train)
+
+
 def selecting() -> Iterator[Run]:
     """Where no label is wrong there is nothing to drop."""
     for kind, (shares, seeds) in POOLS.items():
@@ -642,9 +655,51 @@ def selecting() -> Iterator[Run]:
             every = (rules.ALONG, *BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN)
             for rule in every:
                 of_all_seeds = rule == rules.ALONG or seed in COSTLY_SEEDS
-                if rule not in COSTLY or (share in COSTLY_SHARES and of_all_seeds):
+                elsewhere = rule == CLEAN_AND_VALIDATION and (kind, share) != NATURAL_FIFTH
+                if (rule not in COSTLY or (share in COSTLY_SHARES and of_all_seeds)) and not elsewhere:
                     key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
                     yield Run("selection", key, settings("class", seed=seed), Dropping(kind, share, rule))
+
+
+#: Values of all molecules [n] by a source model, given its data and the settings.
+VALUES: dict[str, Callable[[selection.Problem, Settings], np.ndarray]] = {
+    "TS-DShapley": lambda problem, cfg: selection.sampled_values(problem, cfg).values,
+    "KNN-Shapley": lambda problem, cfg: knn_values(*problem),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Valuing:
+    """Area under the curve and precision of values for the pool of ``NATURAL_FIFTH``.
+
+    A share of the validation labels, by which the values are made, is in natural logarithms as well.
+    """
+
+    rule: str
+    validation_share: float
+
+    files = ()
+    kinds = (pipeline.AFTER_MLM, selection.POOLED, selection.SHAPLEY)
+
+    def row(self, cfg: Settings) -> Row:
+        noisy, validation = noisy_labels.draw_pool(cfg, *NATURAL_FIFTH), pipeline.tables(cfg).validation
+        rng = np.random.default_rng([cfg.seed, 1])  # other molecules for each seed
+        given = validation["label"].to_numpy()
+        labels, _ = noisy_labels.with_errors(given, NATURAL_FIFTH[0], self.validation_share, rng)
+        inputs, n = noisy.inputs(cfg), len(noisy.everything)
+        data = selection.source_data(inputs.fit, noisy.everything, validation.assign(label=labels), n, cfg.split_seed)
+        values = inputs.of_candidates(VALUES[self.rule](data.problem, cfg))
+        wrong = noisy.pool["corrupted"].to_numpy(dtype=bool)
+        area, low, high = auroc(wrong, -values)
+        lowest = ~rules.keep_top(values, int((~wrong).sum()))
+        return {"auroc": area, "auroc_low": low, "auroc_high": high, "precision": wrong[lowest].mean()}
+
+
+def validation_labels() -> Iterator[Run]:
+    """What data values need: does it matter that the labels of the validation split are clean?"""
+    for seed, share, rule in product(SEEDS, (0.0, 0.2, 0.4, 1.0), VALUES):
+        key = {"validation_share": share, "rule": rule, "seed": seed}
+        yield Run("validation_labels", key, settings("class", seed=seed), Valuing(rule, share))
 
 
 #: In the order in which they are computed: some read the sweep's rows.
@@ -652,6 +707,6 @@ STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
         learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels,
-        method_labels, selecting, seed_variance, drops, smoothness,
+        method_labels, selecting, validation_labels, seed_variance, drops, smoothness,
     )
 }  # fmt: skip

@@ -150,42 +150,49 @@ def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], n
 
 
 @look()
-def staircase(paths: np.ndarray, orders: np.ndarray, players: list[str], wrong: int, name: str) -> None:
-    """The utility as players join, one panel per permutation; the steps of player ``wrong`` are highlighted.
+def staircase(
+    paths: np.ndarray, orders: np.ndarray, values: np.ndarray, players: list[str], wrong: int, name: str
+) -> None:
+    """The utility as players join, one panel per permutation, then their values, which are the means of their steps.
 
     ``paths`` [n, m + 1] are the utilities along each permutation, starting with that of the empty set; ``orders``
-    [n, m] the players in the order of joining.
+    [n, m] the players in the order of joining. The steps of player ``wrong`` are highlighted; n is odd.
     """
-    figure, axes = new_figure(3.1 * len(orders), 3.4, columns=len(orders), sharey=True)
+    rows = (len(orders) + 1) // 2
+    figure, (*panels, last) = new_figure(6.8, 2.8 * rows, columns=2, rows=rows, sharey=True)
+    colours = [COLOURS["wrong label" if player == wrong else "train"] for player in range(len(players))]
     steps = []
-    for panel, path, order in zip(axes, paths, orders, strict=True):
+    for panel, path, order in zip(panels, paths, orders, strict=True):
         panel.step(range(len(path) + 1), [*path, path[-1]], where="post", color=COLOURS["other"])
         for k, player in enumerate(order):
-            colour = COLOURS["wrong label" if player == wrong else "train"]
-            _arrow(panel, (k + 1, path[k]), (k + 1, path[k + 1]), colour)
+            _arrow(panel, (k + 1, path[k]), (k + 1, path[k + 1]), colours[player])
             if player == wrong:
-                steps.append(path[k + 1] - path[k])
-                panel.annotate(f" {steps[-1]:+.2f}", (k + 1, (path[k] + path[k + 1]) / 2), color=colour)
+                steps.append(f"{path[k + 1] - path[k]:+.2f}")
+                panel.set_title(f"here {players[wrong]} adds {steps[-1]}")
         panel.set_xticks(range(len(path)), ["nobody", *(f"+ {players[p]}" for p in order)], rotation=30, ha="right")
-    axes[0].set(ylabel="utility U", title=f"What {players[wrong]} adds")
-    added = ", ".join(f"{step:+.2f}" for step in steps)
-    show(figure, name, f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {added}.")
+        panel.set_ylabel("utility U")
+    last.bar(players, values, color=colours)
+    last.axhline(0, color="black", lw=1)
+    last.set(title=f"mean over all: {values[wrong]:+.2f}", ylabel="mean contribution")
+    means = ", ".join(f"{player} {value:+.2f}" for player, value in zip(players, values, strict=True))
+    alt = f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {', '.join(steps)}"
+    show(figure, name, f"{alt}. Means over all permutations: {means}.")
 
 
 @look()
 def cholesky_corner(factor: np.ndarray, k: int, by_factor: np.ndarray, by_refit: np.ndarray, name: str) -> None:
     """A Cholesky factor [m, m] with the corner of the first k molecules; the utility [m] of every prefix, both ways."""
-    figure, (left, right) = new_figure(8.6, 3.6, columns=2)
+    figure, (upper, lower) = new_figure(5.6, 7.2, rows=2, height_ratios=(4, 3))
     above = np.triu(np.ones(factor.shape), 1) > 0
-    heatmap(np.abs(factor), mask=above, cmap="Blues", vmin=0, square=True, cbar_kws={"label": "|L|"}, ax=left)
-    left.add_patch(Rectangle((0, 0), k, k, fill=False, lw=2.5, color=COLOURS["wrong label"]))
-    left.annotate(f"the first {k}", (k + 0.3, k / 2), color=COLOURS["wrong label"], va="center")
-    left.set(xlabel="molecule", ylabel="molecule", title="One factor contains all smaller ones")
+    heatmap(np.abs(factor), mask=above, cmap="Blues", vmin=0, square=True, cbar_kws={"label": "|L|"}, ax=upper)
+    upper.add_patch(Rectangle((0, 0), k, k, fill=False, lw=2.5, color=COLOURS["wrong label"]))
+    upper.annotate(f"the first {k}", (k + 0.3, k / 2), color=COLOURS["wrong label"], va="center")
+    upper.set(xlabel="molecule", ylabel="molecule", title=f"The factor of the first {k} is a corner of L")
     m = range(1, len(by_factor) + 1)
-    right.plot(m, by_factor, "-", color=COLOURS["train"], label="one factorisation")
-    right.plot(m, by_refit, "o", mfc="none", color=COLOURS["validation"], label="one fit per prefix")
-    right.set(xlabel="molecules that have joined", ylabel="utility U", title="Utility of every prefix")
-    right.legend()
+    lower.plot(m, by_factor, "-", color=COLOURS["train"], label="one factorisation")
+    lower.plot(m, by_refit, "o", mfc="none", color=COLOURS["validation"], label="one fit per prefix")
+    lower.set(xlabel="molecules that have joined", ylabel="utility U", title="Utility of every prefix")
+    lower.legend()
     show(figure, name)
 
 

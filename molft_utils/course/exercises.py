@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 from ..errors import DataError
 from ..evaluation import grade, load_bank, load_results, results
 from ..files import data_file
-from ..shapley import permutation_values, rank_correlation
+from ..shapley import permutation_values
 
 
 class Missed(Exception):
@@ -280,22 +280,22 @@ def own_score(answer: np.ndarray, n_queries: int, n_train: int) -> str:
     return "Your place is in the table."
 
 
-@exercise("05.1", "two values, that of B and that of its copy", "permutation_values takes five rows as well as four.")
-def copy_of_b(answer: Sequence[float]) -> None:
-    """Data values in the toy of notebook 5, four molecules A to D on a line, before and after B is copied."""
+@exercise("05.1", "two values, that of D and that of its copy", "permutation_values takes five rows as well as four.")
+def copy_of_d(answer: Sequence[float]) -> None:
+    """Data values in the toy of notebook 5, four molecules A to D on a line, before and after D is copied."""
     x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0.0, 1.0, 2.0, -1.0])  # D has a wrong label
     x_val = np.array([[0.5], [1.5], [2.5]])
     before, doubled = (
         permutation_values(x[rows], y[rows], x_val, x_val[:, 0], alpha=0.1, n_permutations=None).values
-        for rows in ([0, 1, 2, 3], [0, 1, 2, 3, 1])
+        for rows in ([0, 1, 2, 3], [0, 1, 2, 3, 3])
     )
     mistakes = {
-        "equal, yes, but not half of the old value each: what both add together depends on the others.":
-            [before[1] / 2] * 2,
-        "that is the old value twice: the copy takes something away from the original.": [before[1]] * 2,
-        "symmetry: the two values must be equal.": [before[1], 0.0],
+        "equal, yes, but not half of the old value each: together, two copies do more harm than one.":
+            [before[3] / 2] * 2,
+        "that is the old value twice: a copy that comes second finds the harm done already.": [before[3]] * 2,
+        "symmetry: the two values must be equal.": [before[3], 0.0],
     }  # fmt: skip
-    require_close(answer, doubled[[1, 4]], 0.01, mistakes)
+    require_close(answer, doubled[[3, 4]], 0.01, mistakes)
 
 
 @exercise("05.2", "the function walk", "Stop before a step once |U(all) - U(those who have joined)| <= tolerance.")
@@ -327,19 +327,17 @@ def truncated_walk(answer: Callable[..., np.ndarray]) -> None:
 
 
 @exercise(
-    "05.3",
-    "one value per molecule of the pool",
-    "knn_values, for validation molecules with new scaffolds.",
+    "05.3", "a dictionary: number of clean validation molecules -> AUROC",
+    "With some rows of the validation split: found = knn_values(X, y, X_val[rows], y_val[rows])[-len(wrong) :].",
     is_open=True,
-)
-def values_for_new_scaffolds(answer: Sequence[float], values: np.ndarray) -> str:
-    mine = np.asarray(answer, dtype=float)
-    if mine.shape != np.shape(values):
-        raise Missed(f"expected one value per molecule of the pool, {list(np.shape(values))}, got {list(mine.shape)}.")
-    return (
-        f"Rank correlation with the earlier values: {rank_correlation(mine, np.asarray(values)):.2f}. Two halves of "
-        f"the same work do not agree perfectly either: compare with that before you call the values different."
-    )
+)  # fmt: skip
+def enough_clean_labels(answer: Mapping[int, float]) -> str:
+    if not all(0 <= area <= 1 for area in answer.values()):
+        raise Missed("an AUROC lies between 0 and 1.")
+    if len(answer) < 3:
+        raise Missed("try three numbers of molecules or more.")
+    found = ", ".join(f"{n} molecules {area:.2f}" for n, area in sorted(answer.items()))
+    return f"AUROC: {found}. How much does it change if you draw other molecules, as many as before?"
 
 
 @exercise("06.1", "three numbers: (rank, rate, trained)", "Compare 'validation' in the rows with sweep['best'].")

@@ -13,6 +13,7 @@ import matplotlib.style
 import numpy as np
 from cycler import cycler
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from rdkit import Chem
@@ -87,10 +88,25 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 @look()
-def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1, **more: Any) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
+def new_figure(
+    width: float = 6.4, height: float = 3.6, columns: int = 1, rows: int = 1, **more: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with its axes in a line, sizes in inches; draw in :func:`look`."""
     figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False, **more)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False, **more).ravel()
+
+
+def label_ends(axes: Axes) -> None:
+    """The name of each labelled line at its right end, in its colour, instead of a legend; names keep a distance."""
+    lines = [
+        getattr(line, "lines", [line])[0] for line in axes.get_legend_handles_labels()[0]
+    ]  # of error bars the line
+    names, place = axes.get_legend_handles_labels()[1], -np.inf
+    low, high = axes.get_ylim()
+    for name, line in sorted(zip(names, lines, strict=True), key=lambda pair: pair[1].get_ydata()[-1]):
+        x, y = line.get_xydata()[-1]
+        place = max(y, place + 0.07 * (high - low))
+        axes.annotate(name, (x, place), (8, 0), textcoords="offset points", va="center", color=line.get_color())
 
 
 @look()

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from seaborn import heatmap
 
-from ..evaluation import Difference, mean_gap
+from ..evaluation import Difference, auroc, mean_gap
 from .figure import COLOURS, colour_of, draw_molecules, label_ends, look, new_figure, show, styles  # noqa: F401
 
 
@@ -135,35 +134,6 @@ def predicted_against_real(panels: Mapping[str, Sequence[np.ndarray]], name: str
 
 
 @look()
-def stability(runs: Mapping[str, Sequence[tuple[float, float]]], name: str) -> None:
-    """Work spent and split-half rank correlation, for each kind of data value."""
-    figure, (axes,) = new_figure()
-    for (label, points), style in zip(runs.items(), ("o-", "s--"), strict=False):
-        axes.plot(*zip(*points, strict=True), style, label=label)
-    axes.set(xlabel="marginal contributions per molecule", ylabel="split-half rank correlation", ylim=(0, 1))
-    axes.set(title="Do two halves of the work agree?")
-    axes.legend()
-    show(figure, name)
-
-
-@look()
-def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
-    """RMSE of the source model against ``n_removed`` molecules: ``lowest`` first, ``random``, or ``highest`` first."""
-    figure, (axes,) = new_figure()
-    labels = {"lowest": "lowest values first", "random": "in random order", "highest": "highest values first"}
-    colours = [COLOURS["TS-DShapley"], COLOURS["random"], COLOURS["other"]]
-    curve.set_index("n_removed")[list(labels)].rename(columns=labels).plot(
-        ax=axes, lw=2, style=["-", ":", "--"], color=colours, legend=False
-    )
-    axes.axvline(optimum, color="black", lw=1)
-    axes.annotate(f" best: {optimum}", (optimum, 0.05), xycoords=("data", "axes fraction"), size=9)
-    axes.set(xlabel="molecules removed", ylabel="RMSE / standard deviations", ylim=(0, None))
-    axes.set_title("The source model, as molecules are removed")
-    figure.legend(loc="outside lower center", ncols=3)
-    show(figure, name)
-
-
-@look()
 def attribution(table: pd.DataFrame, one_more_seed: float, ceiling: float, name: str, title: str) -> None:
     """``LDS`` of each score with its interval ``low`` to ``high``; the two references of an LDS as lines."""
     figure, (axes,) = new_figure(7.2, 1.6 + 0.42 * len(table))
@@ -183,8 +153,7 @@ def ranked(values: np.ndarray, wrong: np.ndarray, name: str, title: str) -> None
     in_order = wrong[np.argsort(values, kind="stable")]
     found, n_wrong = np.cumsum(in_order), int(wrong.sum())
     places = np.arange(1, len(values) + 1)
-    figure = Figure(figsize=(7.2, 4.4))
-    strip, curve = figure.subplots(2, 1, sharex=True, height_ratios=(1, 4))
+    figure, (strip, curve) = new_figure(7.2, 4.4, rows=2, sharex=True, height_ratios=(1, 4))
     strip.vlines(places[~in_order], 0, 1, color=COLOURS["right label"], lw=0.6, alpha=0.3)
     strip.vlines(places[in_order], 0, 1, color=COLOURS["wrong label"], lw=0.6)
     strip.set(yticks=[], title=title)
@@ -201,6 +170,23 @@ def ranked(values: np.ndarray, wrong: np.ndarray, name: str, title: str) -> None
 
 
 @look()
+def strips(rankings: Mapping[str, np.ndarray], wrong: np.ndarray, name: str, title: str) -> None:
+    """One strip for each values [n]: molecules from the lowest value to the highest, ``wrong`` labels in colour."""
+    figure, axes = new_figure(6.8, 0.8 + 0.9 * len(rankings), rows=len(rankings), sharex=True)
+    said = []
+    for strip, (label, values) in zip(axes, rankings.items(), strict=True):
+        places = 1 + np.flatnonzero(wrong[np.argsort(values, kind="stable")])
+        strip.vlines(places, 0, 1, color=COLOURS["wrong label"], lw=0.5)
+        said.append(f"{label}: AUROC {auroc(wrong, -values)[0]:.2f}")
+        strip.set(yticks=[], xlim=(0, len(wrong)))
+        strip.set_title(said[-1], size=11)
+        strip.spines["left"].set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left", size=12)
+    axes[-1].set_xlabel("molecules, lowest value first")
+    show(figure, name, f"{title}. {'; '.join(said)}.")
+
+
+@look()
 def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name: str, title: str) -> None:
     """Test RMSE (``mean``, ``low``, ``high``) against the ``share`` of wrong labels of a kind, one line per ``rule``.
 
@@ -209,15 +195,15 @@ def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name:
     rows = table[table["kind"] == kind]
     no_errors = rows[(rows["share"] == 0) & (rows["rule"] == "keep all")]
     curves = {}
-    for place, rule in enumerate(rules):
+    for rule in rules:
         own = rows[rows["rule"] == rule]
         own = (own if (own["share"] == 0).any() else pd.concat([no_errors, own])).sort_values("share")
-        curves[rule] = own.assign(x=100 * own["share"] + 0.4 * (place - len(rules) / 2))  # intervals side by side
-    figure, (axes,) = new_figure(8.4, 4.6)
+        curves[rule] = own.assign(x=100 * own["share"])
+    figure, (axes,) = new_figure(7.2, 4.4)
     _curves(axes, curves)
-    axes.set(xlabel="wrong labels in the pool / %", ylabel="test RMSE / logD", title=title)
+    axes.set(xlabel="wrong labels in the pool / %", ylabel="test RMSE / logD", title=title, ylim=(0, None))
     axes.set_xticks(sorted(100 * rows["share"].unique()))
-    figure.legend(loc="outside right upper")
+    label_ends(axes)
     show(figure, name)
 
 

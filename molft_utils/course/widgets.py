@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from ..data import canonicalise, similarities
 from ..errors import DataError
-from ..evaluation import auroc
 from ..molformer import load_tokenizer
 from ..training import fill_mask
 from . import plots
@@ -66,7 +65,7 @@ def permutation_slider(paths: np.ndarray, orders: np.ndarray, players: list[str]
         axes.plot(range(1, len(orders) + 1), line, lw=2, label=player)
     axes.lines[wrong].set(color=plots.COLOURS["wrong label"], ls="-")
     axes.set(xlabel="number of permutations", ylabel="mean contribution", title="Values, as permutations are added")
-    figure.legend(loc="outside right upper")
+    plots.label_ends(axes)
     plots.show(figure, name)
 
 
@@ -133,31 +132,6 @@ def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: st
     axes.set_title("LiSSA diverges if the scale is too small")
     figure.legend(loc="outside right upper")
     plots.show(figure, name)
-
-
-@plots.look()
-def damping_slider(scores: Mapping[float, np.ndarray], wrong: np.ndarray, name: str) -> None:
-    """How the damping changes the rank of wrong labels: a slider over dampings, and all of them as a picture.
-
-    ``scores``: damping, as a share of the largest eigenvalue -> scores [n], low if harmful; ``wrong``: bool [n].
-    """
-    found = {damping: auroc(wrong, -values)[0] for damping, values in scores.items()}
-
-    def describe(damping: float) -> None:
-        first = np.argsort(scores[damping], kind="stable")[: wrong.sum()]
-        print(f"among the {len(first)} lowest {wrong[first].sum()} are wrong; AUROC {found[damping]:.3f}")
-        print("".join("█" if wrong[i] else "·" for i in first[:: max(1, len(first) // 100)]))
-
-    slider = ipywidgets.SelectionSlider(options=[(f"{d:g}", d) for d in scores], description="damping")
-    display(interactive(describe, damping=slider))
-    figure, (axes,) = plots.new_figure()
-    axes.semilogx(list(found), list(found.values()), "o-", color=plots.COLOURS["influence"])
-    axes.axhline(0.5, color="black", lw=1, ls=":")
-    axes.annotate("chance", (0.02, 0.5), xycoords=("axes fraction", "data"), va="bottom", size=9)
-    axes.set(xlabel="damping / largest eigenvalue", ylabel="AUROC, wrong labels", ylim=(0.45, 1))
-    axes.set_title("Which damping finds the wrong labels?")
-    areas = ", ".join(f"{damping:g} {value:.2f}" for damping, value in found.items())
-    plots.show(figure, name, f"AUROC of the wrong labels against the damping: {areas}.")
 
 
 @plots.look()

@@ -81,11 +81,17 @@ def draw_pool(settings: Settings, kind: str, share: float) -> NoisyPool:
     if kind == MEASURED:
         pool = load_logp().head(settings.limit)
         return NoisyPool(clean, pool.assign(corrupted=pool["ionisable"])[["smiles", "label", "corrupted"]])
-    wrong = np.zeros(len(rest), dtype=bool)
-    wrong[rng.permutation(len(rest))[: round(share * len(rest))]] = True
-    labels = rest["label"].to_numpy(dtype=float).copy()
-    labels[wrong] = ERRORS[kind](labels[wrong], rng)
+    labels, wrong = with_errors(rest["label"].to_numpy(), kind, share, rng)
     return NoisyPool(clean, rest.assign(label=labels, corrupted=wrong))
+
+
+def with_errors(labels: np.ndarray, kind: str, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [n] with an error of this kind in a share of them, drawn at random; and which are wrong (bool [n])."""
+    wrong = np.zeros(len(labels), dtype=bool)
+    wrong[rng.permutation(len(labels))[: round(share * len(labels))]] = True
+    given = np.array(labels, dtype=float)
+    given[wrong] = ERRORS[kind](given[wrong], rng)
+    return given, wrong
 
 
 def values_and_cutoff(inputs: RuleInputs) -> tuple[np.ndarray, int]:

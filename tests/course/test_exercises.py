@@ -23,7 +23,6 @@ GIVEN = {
     "02.1": lambda: (load_model("mini").config,),
     "02.3": lambda: (TEST, np.array([0.1, 0.0, 2.0, 0.5])),
     "04.3": lambda: (3, 4),
-    "05.3": lambda: (np.arange(6.0),),
 }
 
 
@@ -48,9 +47,9 @@ def masked(masks=0.8):
 
 
 def copied(rows):
-    """Values of B and of the last of these molecules of notebook 5."""
+    """Values of D and of the last of these molecules of notebook 5."""
     X, y, X_val = np.array([[0.0], [1], [2], [3]]), np.array([0.0, 1, 2, -1]), np.array([[0.5], [1.5], [2.5]])
-    return permutation_values(X[rows], y[rows], X_val, X_val[:, 0], alpha=0.1, n_permutations=None).values[[1, -1]]
+    return permutation_values(X[rows], y[rows], X_val, X_val[:, 0], alpha=0.1, n_permutations=None).values[[3, -1]]
 
 
 def walk(in_order=False, never=False):
@@ -125,9 +124,9 @@ ANSWERS = {
         lambda loss, w, v: torch.zeros(6),
     ),
     "04.3": lambda: (np.ones((3, 4)), np.zeros((4, 3)), np.full((3, 4), np.nan), "mine"),
-    "05.1": lambda: (copied([0, 1, 2, 3, 1]), [copied([0, 1, 2, 3])[0] / 2] * 2, [copied([0, 1, 2, 3])[0], 0.0]),
+    "05.1": lambda: (copied([0, 1, 2, 3, 3]), *(copied([0, 1, 2, 3]) * f for f in (0.5, 1.0, np.array([1, 0])))),
     "05.2": lambda: (walk(), walk(never=True), walk(in_order=True), lambda utility, order, tolerance: 0.0),
-    "05.3": lambda: (np.arange(6.0)[::-1], np.zeros(5), np.zeros((6, 1))),
+    "05.3": lambda: ({10: 0.6, 50: 0.8, 336: 0.9}, {10: 0.6, 50: 1.2, 336: 0.9}, {336: 0.9}, 0.9),
     "06.1": lambda: (best_rank(), best_rank(1), (4, 1e-3, 1)),
     "06.2": lambda: (lora(), lora(scale=False), lora(zero_b=False), lora(freeze=False), lora(copies=False)),
     "06.3": lambda: (pd.DataFrame(PLAN), {**PLAN, "seeds": [40, 1]}, {"selection": ["none"]}, 36),

@@ -17,7 +17,6 @@ LABELS = pd.DataFrame(
     {"model": "mini", "labels": [100, 300], "mean": [1.0, 0.8], "low": [0.9, 0.7], "high": [1.1, 0.9]}
 )
 BOARD = pd.DataFrame({"LDS": [0.3, 0.0], "low": [0.2, -0.1], "high": [0.4, 0.1]}, index=["Gauss-Newton", "random"])
-REMOVED = pd.DataFrame({"n_removed": [0, 9], "lowest": [0.8, 0.7], "random": [0.8, 0.8], "highest": [0.8, 1.5]})
 CURVE = np.array([0.0, 1.0, 3.0])
 SECONDS = pd.Series(dict(full=2.0, lora=1.0))
 PATHS, ORDERS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]]), np.array([[0, 1], [1, 0]])
@@ -36,8 +35,6 @@ DRAWN = {
     lambda: plots.label_curves(LABELS, "a", "Few labels"): ["Few labels", "last values: mini 0.8"],
     lambda: plots.halves({"with": 1 + CURVE, "without": np.ones(3)}, 1.8, "a", "T"): ["with 2.33, without 1"],
     lambda: plots.predicted_against_real({"T": (CURVE, 2 * CURVE)}, "a", "x / m", twin=1): ["slope 2.00", "twin 2"],
-    lambda: plots.stability({"values": [(1, 0.1), (2, 0.4)]}, "a"): ["values 0.4"],
-    lambda: plots.removal(REMOVED, 9, "a"): ["lowest values first 0.7", "highest values first 1.5"],
     lambda: plots.attribution(BOARD, 0.35, 0.8, "a", "T"): ["Gauss-Newton 0.300", "seed 0.350; ceiling 0.800"],
     lambda: plots.table3({"ours": CELLS, "report": CELLS.iloc[:, :3]}, 1.2, "a"): ["none/lora 0.90"],
     lambda: plots.table4(CELLS, SECONDS, SECONDS, "a"): ["lora: time 0.50"],
@@ -48,7 +45,7 @@ DRAWN = {
     lambda: drawings.one_line("CCO", TOKENS, 128, "a", "pIC50"): ["5 tokens, a vector of 128", "the head's pIC50"],
     lambda: drawings.attention_map("CCO", TOKENS, WEIGHTS, "a", "T"): ["O (position 3) 2.0"],
     lambda: drawings.embedding_maps(MAPS, np.arange(30.0), "a"): ["after: correlation with logD 1.00"],
-    lambda: drawings.staircase(PATHS, ORDERS, ["A", "B"], 1, "a"): ["B adds +2.00, -2.00"],
+    lambda: drawings.staircase(PATHS[:1], ORDERS[:1], [3, 0.0], ["A", "B"], 1, "a"): ["adds +2.00. Mean", "A +3.00"],
     lambda: drawings.cholesky_corner(np.tri(4), 2, np.ones(4), np.ones(4), "a"): ["one factorisation 1"],
 }  # fmt: skip
 
@@ -62,6 +59,21 @@ def test_the_text_alternative_says_what_is_shown(shown, draw):
 def test_the_ranked_strip_counts_what_is_found(shown):
     plots.ranked(np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, False, True, False]), "a", "T")
     assert shown == ["T. 1 of the 2 lowest values belong to wrong labels; by chance it would be 1."]
+
+
+def test_strips_say_how_well_each_ranking_finds_the_wrong_labels(shown):
+    wrong = np.array([True, False, True, False])
+    plots.strips({"good": np.array([1, 3, 2, 4]), "reversed": np.array([4, 2, 3, 1])}, wrong, "a", "T")
+    assert shown == ["T. good: AUROC 1.00; reversed: AUROC 0.00."]
+
+
+def test_names_at_the_ends_of_lines_keep_a_distance():
+    _, (axes,) = plots.new_figure()
+    for label, end in (("high", 1.0), ("low", 0.0), ("as low", 0.001)):
+        axes.plot([0, 1], [0, end], label=label)
+    plots.label_ends(axes)
+    places = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert places["low"] == 0 and places["as low"] > 0.05 and places["high"] == 1
 
 
 def test_if_no_label_is_wrong_every_rule_but_clean_only_keeps_all(shown, monkeypatch):

@@ -50,14 +50,6 @@ def test_lissa_diverges_below_half_the_largest_eigenvalue(shown, capsys):
         assert word in capsys.readouterr().out
 
 
-def test_the_damping_changes_the_rank_of_wrong_labels(shown, capsys):
-    wrong = np.array([True, True, False, False])
-    widgets.damping_slider({0.01: np.array([0, 1, 2, 3]), 1.0: np.array([3, 2, 1, 0])}, wrong, "a")
-    assert shown[-1].endswith("0.01 1.00, 1 0.00.")
-    moved(shown, 1.0)
-    assert "among the 2 lowest 0 are wrong; AUROC 0.000" in capsys.readouterr().out
-
-
 def test_a_cell_shows_its_curve_and_its_worst_molecules(shown):
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.7]})
     test = pd.DataFrame({"smiles": list("ABCDE"), "label": [0.0] * 5})

@@ -1,6 +1,7 @@
 """Rows of results: added once, resumed, compared with today's settings, safe for two writers."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import sys
 
@@ -151,3 +152,16 @@ def test_a_tiny_row_of_every_kind_of_recipe(tmp_path, monkeypatch):
     assert len(names) - model.numbers(TABLE).shape[1] == len(studies.COMPUTED_LOGP)
     dropping = studies.Dropping("lost sign", 0.5, "loss").row(cfg)
     assert dropping["n_dropped"] == round(0.5 * 11) and 0 <= dropping["auroc"] <= 1 and dropping["n_train"] == 10
+    control = studies.Dropping("lost sign", 0.5, studies.CLEAN_AND_VALIDATION).row(cfg)
+    assert control["n_train"] == 5 + 16 and control["epochs"] == 1 and np.isnan(control["validation_rmse"])
+
+
+def test_values_made_by_labels_in_another_unit_are_other_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLFT_STAGES", str(tmp_path))
+    cfg, rows = settings("smoke", epochs=1), {}
+    for share, rule in itertools.product((0.0, 1.0), studies.VALUES):
+        rows[rule, share] = studies.Valuing(rule, share).row(cfg)
+    noisy = studies.noisy_labels.draw_pool(cfg, *studies.NATURAL_FIFTH)
+    by_rule = studies.rules.rule_values(noisy.inputs(cfg), "KNN-Shapley")
+    assert rows["KNN-Shapley", 0.0]["auroc"] == studies.auroc(noisy.pool["corrupted"], -by_rule)[0]
+    assert all(rows[rule, 0.0]["auroc"] != rows[rule, 1.0]["auroc"] for rule in studies.VALUES)
