@@ -87,10 +87,12 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 @look()
-def new_figure(width: float = 6.4, height: float = 3.6, columns: int = 1, **more: Any) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot (nothing is left open) with a row of axes, sizes in inches; draw in :func:`look`."""
+def new_figure(
+    width: float = 6.4, height: float = 3.6, columns: int = 1, rows: int = 1, **more: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot (nothing is left open) with its axes in a line, sizes in inches; draw in :func:`look`."""
     figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, squeeze=False, **more)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False, **more).ravel()
 
 
 @look()
