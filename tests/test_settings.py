@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from molft_utils import SettingsError, settings
+from molft_utils.settings import KNOWN
 
 
 def test_report_profile_holds_the_settings_of_the_report():
     cfg = settings("report")
-    assert (cfg.checkpoint, cfg.learning_rate, cfg.batch_size, cfg.epochs, cfg.mlm_epochs) == ("xl", 1e-7, 16, 20, 10)
+    assert (cfg.checkpoint, cfg.epochs, cfg.mlm_epochs, cfg.batch_size, cfg.mlm_batch_size) == ("xl", 20, 10, 16, 16)
+    assert {getattr(cfg, name) for name in KNOWN if name.endswith("learning_rate")} == {1e-7}
     assert (cfg.patience, cfg.min_delta, cfg.weight_decay, cfg.warmup) == (5, 0.001, 0.0, 0.0)
     assert (cfg.standardise, cfg.canonical, cfg.head, cfg.max_tokens) == (False, False, "linear", 128)
+    assert (cfg.lora_rank, cfg.lora_alpha, cfg.lora_dropout) == (4, 8, 0.1)
+    assert (cfg.clip, cfg.precision, cfg.dropout, cfg.randomise) == (None, "fp32", None, 0.0), "the report names none"
 
 
 def test_profile_comes_from_the_environment(monkeypatch):

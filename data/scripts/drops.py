@@ -21,11 +21,10 @@ from joblib import Parallel, delayed
 from safetensors.numpy import save
 
 from molft_utils.data import Split, load_lipophilicity, split
-from molft_utils.evaluation import load_bank
+from molft_utils.evaluation import DROPS, data_hashes, load_bank
 from molft_utils.files import DATA_FOLDER, RUNS_FOLDER, file_hash, write_atomically
 from molft_utils.influence.unrolled import Recipe, Training
 
-DROPS = DATA_FOLDER / "retraining/drops.safetensors"
 TWIN = "CHEMBL1089224"
 SHARES, N_SUBSETS, SEED = (0.01, 0.05, 0.1), 40, 2026
 
@@ -71,11 +70,11 @@ def write_bank(parts: Split, kept: np.ndarray, predictions: np.ndarray) -> None:
         tensors[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
     about = {
         "recipe": dataclasses.asdict(Recipe()),
-        "data": {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")},
+        "data": data_hashes(),
         "checkpoint": file_hash(DATA_FOLDER / f"molformer-{Recipe().checkpoint}/model.safetensors"),
         "parts": [[0, len(parts.train)]],
     }
-    write_atomically(DROPS, save(tensors, {name: json.dumps(value) for name, value in about.items()}))
+    write_atomically(DATA_FOLDER / DROPS, save(tensors, {name: json.dumps(value) for name, value in about.items()}))
 
 
 def main() -> None:

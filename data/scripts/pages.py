@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from molft_utils.evaluation import results
+from molft_utils.evaluation import Difference, over_models, results
 from molft_utils.files import CARRIED, ROOT
 
 CARDS = [folder / "README.md" for folder in CARRIED.values()]
@@ -22,44 +23,74 @@ PAGES = [ROOT / "README.md", ROOT / "data/results/README.md", ROOT / "tests/READ
 BETWEEN_COMMENTS = re.compile(r"(<!-- figures: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
 
 
-def mean(table: str, variant: str) -> str:
-    """Test RMSE of a variant: mean and standard deviation over seeds."""
-    rmse = _rows(table, variant=variant)["rmse"]
-    return f"{rmse.mean():.3f} ± {rmse.std():.3f}"
+def mean(table: str, variant: str, column: str = "rmse", **where: str | float) -> str:
+    """Test RMSE of a variant, or another column: mean and standard deviation over seeds."""
+    figures = _rows(table, variant=variant, **where)[column]
+    return f"{figures.mean():.3f} ± {figures.std():.3f}"
 
 
 def difference(table: str, a: str, b: str, **where: Any) -> str:
     """Test RMSE of a minus that of b with its 95 % interval; says so if the interval includes zero."""
-    found = results.difference(table, a, b, **where)
-    low, high = found.interval
-    figure = f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return figure if low > 0 or high < 0 else f"{figure}: {found.verdict}"
+    return _compared(results.difference(table, a, b, **where))
+
+
+def change(table: str, column: str, a: str, b: str, **where: str | float) -> str:
+    """As :func:`difference`, for another column of two variants and over seeds alone."""
+    rows = _rows(table, **where)
+    return _compared(results.mean_gap(results.paired_gaps(rows.assign(rmse=rows[column]), a, b, "variant")))
+
+
+def equal(table: str, a: str, b: str, margin: float) -> str:
+    """As :func:`difference`; are the two equal, that is: does the whole interval lie within a margin (logD)?"""
+    found = results.difference(table, a, b)
+    figure, *_ = _compared(found).split(":")
+    return f"{figure}: {'equal' if found.is_within(margin) else 'not shown to be equal'}"
 
 
 def value(table: str, columns: str, form: str, **where: str | float) -> str:
     """The mean of one column, or of three: a figure and both ends of its interval (``test,low,high``)."""
-    rows = _rows(table, **where)
-    figure, *interval = (f"{rows[column].mean():{form}}" for column in columns.split(","))
-    return f"{figure} [{', '.join(interval)}]" if interval else figure
+    return _cell(_rows(table, **where)[columns.split(",")].mean(), form)
 
 
-def pivot(table: str, rows: str, columns: str, column: str, form: str) -> str:
-    """Means of a column as a whole table, rows with large means first; a dash where nothing was run."""
-    means = _rows(table).pivot_table(index=rows, columns=columns.split(","), values=column)
-    means = means.loc[means.mean(axis=1).sort_values(ascending=False).index]
-    cells = means.map(lambda figure: "–" if pd.isna(figure) else f"{figure:{form}}").reset_index()
-    lines = [["", *map(_heading, means)], ["---"] * cells.shape[1], *cells.to_numpy().tolist()]
+def over_scored(table: str, columns: str = "test,low,high", form: str = ".3f", **where: str | float) -> str:
+    """The mean of a figure over the scored models; its interval is over queries, subsets and models."""
+    rows, (column, *ends) = _rows(table, **where), columns.split(",")
+    figure, (low, high) = over_models(rows[column], rows[ends])
+    return f"{figure:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def over_seeds(table: str, column: str, form: str, less: float = 0, **where: str | float) -> str:
+    """The mean of a column, from which a number is taken, with its smallest and largest value."""
+    figures = _rows(table, **where)[column] - less
+    return f"{figures.mean():{form}} ({figures.min():{form}} to {figures.max():{form}})"
+
+
+def spread(table: str, *variants: str) -> str:
+    """By how much the mean test RMSE of some variants differs at most."""
+    return f"{np.ptp([_rows(table, variant=variant)['rmse'].mean() for variant in variants]):.3f}"
+
+
+def pivot(table: str, rows: str, columns: str, column: str, form: str, **where: str | float) -> str:
+    """Means as a whole table, rows with large means first; a dash where nothing was run. ``column`` as in ``value``."""
+    across, figures = columns.split(","), column.split(",")
+    means = _rows(table, **where).groupby([rows, *across])[figures].mean().dropna()
+    order = means[figures[0]].groupby(rows).mean().sort_values(ascending=False).index
+    cells = means.apply(_cell, axis=1, form=form).unstack(across).sort_index(axis=1).loc[order].fillna("–")
+    lines = [["", *map(_heading, cells)], ["---"] * (1 + cells.shape[1]), *cells.reset_index().to_numpy().tolist()]
     return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def rate(name: str, epochs: str) -> str:
+def rate(name: str, epochs: str, standard_errors: float = 1) -> str:
     """The learning rate that the sweep chose on the validation split."""
-    sweep = results.sweep()
+    sweep = results.sweep(standard_errors)
     chosen = sweep[sweep["best"] & (sweep["name"] == name) & (sweep["epochs"] == int(epochs))]
     return f"{chosen['rate'].item():.0e}"
 
 
-FUNCTIONS: dict[str, Any] = {"mean": mean, "difference": difference, "value": value, "pivot": pivot, "rate": rate}
+FUNCTIONS: dict[str, Any] = {
+    function.__name__: function
+    for function in (mean, difference, change, equal, value, over_scored, over_seeds, spread, pivot, rate)
+}
 
 
 def rewritten(text: str) -> str:
@@ -80,6 +111,17 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def _cell(figures: pd.Series, form: str) -> str:
+    figure, *interval = (f"{figure:{form}}" for figure in figures)
+    return f"{figure} [{', '.join(interval)}]" if interval else figure
+
+
+def _compared(found: Difference) -> str:
+    low, high = found.interval
+    figure = f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return figure if low > 0 or high < 0 else f"{figure}: {found.verdict}"
 
 
 def _rows(table: str, **where: str | float) -> pd.DataFrame:

@@ -7,6 +7,7 @@ change of LiSSA, say, leaves the rows alone that are computed from the tangent k
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ from sklearn.svm import SVR
 from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_descriptors
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
-from molft_utils.evaluation import BANK, Bank, auroc, lds, load_bank, scores, sweep
+from molft_utils.evaluation import BANK, Bank, auroc, lds, lds_difference, load_bank, scores, shift_agreement, sweep
 from molft_utils.experiments import noisy_labels, pipeline, rules, selection
 from molft_utils.experiments.grid import SELECTIONS
 from molft_utils.files import CARRIED, file_hash
-from molft_utils.influence import Kernel, influence_scores
+from molft_utils.influence import Kernel, KernelPath, influence_scores
 from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import rank_correlation
 from molft_utils.training import predict
+from sizes import drops, smoothness
 from study import Row, Run, read
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -109,6 +111,9 @@ def table1() -> Iterator[Run]:
     for seed, (variant, (profile, checkpoint, start)) in product(SEEDS, TABLE1.items()):
         cfg = settings(profile, checkpoint=checkpoint, seed=seed)
         yield Run("table1", {"variant": variant, "seed": seed}, cfg, Trained(start, early_stopping=True))
+    for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors")):  # not random: equal for all seeds
+        recipe = Numbers(model, 3024, columns=(*ERRORS, "predictions"))
+        yield Run("table1", {"variant": model, "seed": seed}, settings("class", seed=seed), recipe)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,11 +226,21 @@ def around_best(name: str, epochs: int, rates: Sequence[float]) -> Sequence[floa
 
 
 def fair() -> Iterator[Run]:
-    rows = sweep()  # each method gets the rate that was best on the validation split
-    rates = rows[rows["best"]].set_index(["name", "epochs"])["rate"]
+    """Each method at its best rate on the validation split; where that of the lowest error is another, at that, too."""
+    level, lowest = best_rates(1), best_rates(0)
     for seed, epochs, name in product(SEEDS, EPOCHS, SWEPT):
-        cfg = swept_settings(name, epochs, float(rates[name, epochs]), seed)
-        yield Run("fair", {"variant": f"{name}, {epochs} epochs", "seed": seed}, cfg, Trained(method=SWEPT[name][0]))
+        variants = {f"{name}, {epochs} epochs": level[name, epochs]}
+        if lowest[name, epochs] != level[name, epochs]:
+            variants[f"{name}, {epochs} epochs, lowest error"] = lowest[name, epochs]
+        for variant, rate in variants.items():
+            cfg = swept_settings(name, epochs, float(rate), seed)
+            yield Run("fair", {"variant": variant, "seed": seed}, cfg, Trained(method=SWEPT[name][0]))
+
+
+def best_rates(standard_errors: float) -> pd.Series:
+    """The sweep's best rates by name and epochs."""
+    rows = sweep(standard_errors)
+    return rows[rows["best"]].set_index(["name", "epochs"])["rate"]
 
 
 # -- what labels are worth --------------------------------------------------------------------------------------------
@@ -261,6 +276,7 @@ class Numbers:
 
     model: str
     n_labels: int
+    columns: Sequence[str] = ("rmse", "validation_rmse", "epochs", "seconds")
 
     files = ()
 
@@ -271,9 +287,16 @@ class Numbers:
     def row(self, cfg: Settings) -> Row:
         parts, train, began = pipeline.tables(cfg), labelled(cfg, self.n_labels), time.perf_counter()
         fitted = NUMBERS[self.model](cfg.seed).fit(self.numbers(train), train["label"])
-        predicted = ((part["label"], fitted.predict(self.numbers(part))) for part in (parts.test, parts.validation))
-        test, validation = (scores(*pair).rmse for pair in predicted)
-        return {"rmse": test, "validation_rmse": validation, "epochs": 0, "seconds": time.perf_counter() - began}
+        test, validation = (fitted.predict(self.numbers(part)) for part in (parts.test, parts.validation))
+        found = {
+            "rmse": scores(parts.test["label"], test).rmse,
+            "validation_rmse": scores(parts.validation["label"], validation).rmse,
+            "n_train": len(train),
+            "epochs": 0,
+            "seconds": time.perf_counter() - began,
+            "predictions": test,
+        }
+        return {name: found[name] for name in self.columns}
 
     def numbers(self, part: pd.DataFrame) -> np.ndarray:
         """ECFP4 counts or descriptors [n, d] of a part of Lipophilicity, all of which is described once."""
@@ -302,6 +325,7 @@ def method_labels() -> Iterator[Run]:
 
 #: Shares of the largest eigenvalue. The best on the *validation* molecules is ``selection.KERNEL_DAMPING``.
 DAMPINGS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+PATH_DAMPINGS = (0.01, 0.005, 0.002)  # along a training; the best there is ``selection.PATH_DAMPING``
 
 SKETCH = 65_536  # buckets of the kernel's sketch; four times as many as in the notebook
 
@@ -311,8 +335,15 @@ N_QUERIES = 40
 BY_LISSA: dict[str, Any] = dict(influence_curvature="hessian", influence_damping=0.25, influence_depth=50)
 HESSIAN = f"Hessian, {N_QUERIES} molecules"
 
+#: Added up along the training, in Adam's metric: over all its moments, or over the first and the last alone.
+ALONG, FIRST_AND_LAST = "along the training", "first and last epoch"
+
+#: The Gauss-Newton matrix on the same molecules, with the Hessian's damping and with its own.
+ON_FEW = f"Gauss-Newton, {N_QUERIES} molecules"
+
 #: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
-ENSEMBLE = f"Gauss-Newton, {len(SEEDS)} models"
+ENSEMBLE, ENSEMBLE_ALONG = (f"{score}, {len(SEEDS)} models" for score in ("Gauss-Newton", ALONG))
+BY_PATH = (ALONG, FIRST_AND_LAST, ENSEMBLE_ALONG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,22 +358,40 @@ class Predicting:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return (selection.INFLUENCE,) if self.score == HESSIAN else (pipeline.AFTER_MLM, selection.KERNEL)
+        if self.score == HESSIAN:
+            return (selection.INFLUENCE,)
+        return (pipeline.AFTER_MLM, selection.KERNEL, *([selection.PATH] if self.score in BY_PATH else []))
 
     def row(self, cfg: Settings) -> Row:
         if self.score == HESSIAN:
             return hessian_row(cfg)
-        models = [cfg.replace(seed=seed) for seed in (SEEDS if self.score == ENSEMBLE else [cfg.seed])]
+        seeds = SEEDS if self.score in (ENSEMBLE, ENSEMBLE_ALONG) else [cfg.seed]
+        models, bank = [cfg.replace(seed=seed) for seed in seeds], load_bank("test")
         values = np.mean([self.scores(model) for model in models], axis=0)
         validation, test = np.split(values, [len(pipeline.tables(cfg).validation)])
-        return {"validation": lds(validation, load_bank("validation")).value, **on_test(test, load_bank("test"))}
+        rows, bank = bank.some(N_QUERIES if self.score == ON_FEW else len(test))
+        row = {"validation": lds(validation, load_bank("validation")).value, **on_test(test[rows], bank)}
+        if self.score in BY_PATH:  # against the end of the same trainings, on the same resamples
+            ends = np.mean([scores_at_the_end(model, selection.KERNEL_DAMPING) for model in models], axis=0)
+            more, (low, high) = lds_difference(test, ends[len(validation) :], bank)
+            row |= {"minus_end": more, "minus_end_low": low, "minus_end_high": high}
+        return row
 
     def scores(self, cfg: Settings) -> np.ndarray:
         """Scores [n_queries, n_train] by one model."""
+        if self.score in BY_PATH:
+            return path_of(cfg, self.score == FIRST_AND_LAST).scores(self.damping)
+        if self.damping:
+            return scores_at_the_end(cfg, self.damping)
         kernel = kernel_of(cfg)
         if self.score == "random":
             return np.random.default_rng(cfg.seed).normal(size=kernel.cross.shape)
-        return kernel.scores(self.damping * kernel.largest_eigenvalue) if self.damping else kernel.gradient_products()
+        return kernel.gradient_products()
+
+
+def scores_at_the_end(cfg: Settings, damping: float) -> np.ndarray:
+    kernel = kernel_of(cfg)
+    return kernel.scores(damping * kernel.largest_eigenvalue)
 
 
 def hessian_row(cfg: Settings) -> Row:
@@ -357,19 +406,75 @@ def hessian_row(cfg: Settings) -> Row:
 def on_test(values: np.ndarray, bank: Bank) -> Row:
     found = lds(values, bank)
     low, high = found.interval
-    return {"test": found.value, "low": low, "high": high, "ceiling": found.ceiling, "n_queries": len(found.per_query)}
+    references = {"one_more_seed": found.one_more_seed, "ceiling": found.ceiling}
+    return {"test": found.value, "low": low, "high": high, **references, "n_queries": len(found.per_query)}
 
 
 def scored_model(cfg: Settings) -> tuple[pipeline.TrainedModel, pd.DataFrame]:
     """The model whose training molecules are scored, and these: the training split and the secondary set."""
     train = selection.with_secondary(cfg, selection.secondary_table(cfg))
-    return pipeline.after_mlm(cfg, train, early_stopping=False), train
+    return selection.scored_fit(cfg, train), train
 
 
 def kernel_of(cfg: Settings) -> Kernel:
-    """Its kernel with the validation molecules, then the test molecules as queries."""
+    """Its kernel with the queries of the bank."""
+    return selection.kernel(*scored_model(cfg), queries(cfg), SKETCH)
+
+
+def path_of(cfg: Settings, first_and_last: bool) -> KernelPath:
+    """The kernels along its training, with the same queries."""
+    path = whole_path_of(cfg)
+    return KernelPath(path.kernels[:: len(path.kernels) - 1], len(path.kernels) / 2) if first_and_last else path
+
+
+@lru_cache(maxsize=1)  # a gigabyte; the rows of one seed follow each other
+def whole_path_of(cfg: Settings) -> KernelPath:
+    return selection.kernel_path(*scored_model(cfg), queries(cfg), all_moments=True)
+
+
+def queries(cfg: Settings) -> pd.DataFrame:
+    """The validation molecules, then the test molecules."""
     parts = pipeline.tables(cfg)
-    return selection.kernel(*scored_model(cfg), pd.concat([parts.validation, parts.test], ignore_index=True), SKETCH)
+    return pd.concat([parts.validation, parts.test], ignore_index=True)
+
+
+#: A test molecule, by its row, and two training molecules like it: its butyl ether, and that as an acid.
+TWINS_QUERY, TWIN, ITS_ACID = 366, "CHEMBL1089224", "CHEMBL1089518"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifting:
+    """Shifts of predictions by single training molecules, predicted and real: the size, where an LDS asks for ranks."""
+
+    score: str
+    damping: float
+    sketch: int = SKETCH
+
+    files = ("secondary.csv", BANK)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return (pipeline.AFTER_MLM, selection.PATH if self.score in BY_PATH else selection.KERNEL)
+
+    def row(self, cfg: Settings) -> Row:
+        _, train = scored_model(cfg)
+        if self.score in BY_PATH:
+            shifts = path_of(cfg, self.score == FIRST_AND_LAST).attributions(self.damping)
+        else:
+            kernel = kernel_of(cfg)
+            shifts = kernel.attributions(self.damping * kernel.largest_eigenvalue)
+        bank = load_bank("test")
+        shifts = shifts[-len(bank.labels) :] * train["label"].std(ddof=0)
+        found, row = shift_agreement(shifts, bank), {}
+        for name in ("correlation", "slope"):
+            row[name] = getattr(found, name)
+            row[f"{name}_low"], row[f"{name}_high"] = getattr(found, f"{name}_interval")
+        predictions = bank.predictions.mean(axis=1)[:, TWINS_QUERY]
+        for name, identifier in (("twin", TWIN), ("acid", ITS_ACID)):
+            i = int(np.flatnonzero(pipeline.tables(cfg).train["chembl_id"] == identifier)[0])
+            had = bank.members[:, i]
+            row |= {name: shifts[TWINS_QUERY, i], f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
+        return row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,10 +521,20 @@ class Solving:
 def lds_of_scores() -> Iterator[Run]:
     """Every score with every damping (0 where there is none) and seed of the scored model."""
     dampings = [("random", 0.0), ("gradient product", 0.0), *(("Gauss-Newton", damping) for damping in DAMPINGS)]
-    every = [*product(SEEDS, dampings), (0, (ENSEMBLE, selection.KERNEL_DAMPING)), (0, (HESSIAN, 0.25))]
-    for seed, (score, damping) in every:
+    along = [*product((ALONG, FIRST_AND_LAST), PATH_DAMPINGS)]
+    ensembles = [(ENSEMBLE, selection.KERNEL_DAMPING), (ENSEMBLE_ALONG, selection.PATH_DAMPING)]
+    once = [*ensembles, (HESSIAN, 0.25), (ON_FEW, 0.25), (ON_FEW, selection.KERNEL_DAMPING)]
+    for seed, (score, damping) in [*product(SEEDS, (*dampings, *along)), *((0, score) for score in once)]:
         cfg = settings("class", seed=seed, **(BY_LISSA if score == HESSIAN else {}))
-        yield Run("lds", {"score": score, "damping": damping, "seed": seed}, cfg, Predicting(score, damping))
+        recipe = Predicting(score, damping, selection.SKETCH if score in BY_PATH else SKETCH)
+        yield Run("lds", {"score": score, "damping": damping, "seed": seed}, cfg, recipe)
+
+
+def shifts() -> Iterator[Run]:
+    scores = [("Gauss-Newton", selection.KERNEL_DAMPING), *product((ALONG, FIRST_AND_LAST), PATH_DAMPINGS)]
+    for seed, (score, damping) in product(SEEDS, scores):
+        recipe = Shifting(score, damping, selection.SKETCH if score in BY_PATH else SKETCH)
+        yield Run("shifts", {"score": score, "damping": damping, "seed": seed}, settings("class", seed=seed), recipe)
 
 
 def influence() -> Iterator[Run]:
@@ -431,7 +546,16 @@ def influence() -> Iterator[Run]:
 
 #: Rules after which a model is trained; the others are judged by their AUROC and precision alone.
 CLEAN, ALL, FOLDS, UNKNOWN_NUMBER = "clean only", "keep all", "out-of-fold residual", "TS-DShapley, number chosen"
-TRAINED = ("influence", "leave-one-out residual", "loss", "TS-DShapley", "random", "oracle", UNKNOWN_NUMBER)
+TRAINED = (
+    "influence",
+    rules.ALONG,
+    "leave-one-out residual",
+    "loss",
+    "TS-DShapley",
+    "random",
+    "oracle",
+    UNKNOWN_NUMBER,
+)
 
 #: Rules that read the model's tangent kernel, its pooled vectors, or neither.
 BY_KERNEL = ("influence", "gradient product", "self-influence", "leave-one-out residual", "loss")
@@ -450,7 +574,7 @@ POOLS: dict[str, tuple[Sequence[float], Sequence[int]]] = {
 }
 
 #: What takes long is judged for these shares and seeds alone.
-COSTLY = (FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
+COSTLY = (rules.ALONG, FOLDS, "TS-DShapley, nothing skipped", "Banzhaf", "Beta(1, 16)")
 COSTLY_SHARES, COSTLY_SEEDS = (0.2, 1.0), (0, 1, 2)
 
 
@@ -471,8 +595,11 @@ class Dropping:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The models, and what the rule reads of the one that was trained on everything; LiSSA is not among it."""
-        read = (selection.KERNEL,) if self.rule in BY_KERNEL else (selection.POOLED, selection.SHAPLEY)
-        return (pipeline.AFTER_MLM, pipeline.GRADED, *(() if self.rule in BY_NEITHER else read))
+        read = {
+            **dict.fromkeys(BY_NEITHER, ()), **dict.fromkeys(BY_KERNEL, (selection.KERNEL,)),
+            rules.ALONG: (selection.PATH,),
+        }.get(self.rule, (selection.POOLED, selection.SHAPLEY))  # fmt: skip
+        return (pipeline.AFTER_MLM, pipeline.GRADED, *read)
 
     def row(self, cfg: Settings) -> Row:
         noisy = noisy_labels.draw_pool(cfg, self.kind, self.share)
@@ -512,9 +639,10 @@ def selecting() -> Iterator[Run]:
     """Where no label is wrong there is nothing to drop."""
     for kind, (shares, seeds) in POOLS.items():
         for seed, share in product(seeds, shares):
-            costly = share in COSTLY_SHARES and seed in COSTLY_SEEDS
-            for rule in (*BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN):
-                if costly or rule not in COSTLY:
+            every = (rules.ALONG, *BY_NEITHER, *BY_KERNEL, *BY_VECTORS) if share else (ALL, CLEAN)
+            for rule in every:
+                of_all_seeds = rule == rules.ALONG or seed in COSTLY_SEEDS
+                if rule not in COSTLY or (share in COSTLY_SHARES and of_all_seeds):
                     key = {"kind": kind, "share": share, "rule": rule, "seed": seed}
                     yield Run("selection", key, settings("class", seed=seed), Dropping(kind, share, rule))
 
@@ -523,7 +651,7 @@ def selecting() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, influence, labels, method_labels,
-        selecting, seed_variance,
+        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels,
+        method_labels, selecting, seed_variance, drops, smoothness,
     )
 }  # fmt: skip

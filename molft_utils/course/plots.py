@@ -183,16 +183,17 @@ def removal(curve: pd.DataFrame, optimum: int, name: str) -> None:
 
 
 @look()
-def attribution(table: pd.DataFrame, ceiling: float, name: str, title: str) -> None:
-    """``LDS`` of each score with its interval ``low`` to ``high``, and what other seeds of the retrainings reach."""
+def attribution(table: pd.DataFrame, one_more_seed: float, ceiling: float, name: str, title: str) -> None:
+    """``LDS`` of each score with its interval ``low`` to ``high``; the two references of an LDS as lines."""
     figure, (axes,) = new_figure(7.2, 1.6 + 0.42 * len(table))
     _rows(axes, table[["LDS", "low", "high"]].T.to_dict("list"), [colour_of(str(score)) for score in table.index])
-    axes.axvline(ceiling, color="black", ls="--", lw=1.5, label="other seeds of the same retrainings")
+    axes.axvline(one_more_seed, color="black", ls=":", lw=1.5, label="one more seed")
+    axes.axvline(ceiling, color="black", ls="--", lw=1.5, label="ceiling")
     axes.axvline(0, color="black", lw=1)
     axes.set(xlabel="LDS, rank correlation with retraining\n(0: chance, 1: perfect)", title=title)
-    figure.legend(loc="outside lower center")
+    figure.legend(loc="outside lower center", ncols=2)
     said = "; ".join(f"{score} {value:.3f}" for score, value in table["LDS"].items())
-    show(figure, name, f"{title}. LDS: {said}; other seeds {ceiling:.3f}.")
+    show(figure, name, f"{title}. LDS: {said}; one more seed {one_more_seed:.3f}; ceiling {ceiling:.3f}.")
 
 
 @look()

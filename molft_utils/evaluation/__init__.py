@@ -1,6 +1,7 @@
 """How good predictions are, how sure that is, what retraining says of scores, and the reported results."""
 
 from . import results
+from .drops import grade_drops
 from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores, seeds_and_molecules
 from .results import (
     cells,
@@ -19,9 +20,11 @@ from .results import (
 )
 from .retraining import (
     BANK,
+    DROPS,
     GROUPS,
     LDS,
     Bank,
+    ShiftAgreement,
     built_in_scores,
     data_hashes,
     grade,
@@ -29,4 +32,6 @@ from .retraining import (
     lds,
     lds_difference,
     load_bank,
+    over_models,
+    shift_agreement,
 )

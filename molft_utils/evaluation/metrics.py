@@ -56,6 +56,10 @@ class Difference:
         low, high = self.interval
         return "better" if high < 0 else "worse" if low > 0 else "no difference shown"
 
+    def is_within(self, margin: float) -> bool:
+        """Whether the whole interval lies within ± ``margin``: then a equals b by this margin (Schuirmann 1987)."""
+        return -margin < self.interval[0] and self.interval[1] < margin
+
     def __str__(self) -> str:
         return f"{self.value:+.3f} [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}] {self.unit}: {self.verdict}"
 

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
-from scipy.stats import rankdata
 
 from ..errors import DataError
 from ..files import DATA_FOLDER, data_file, file_hash
 from .metrics import N_BOOTSTRAP, percentile_interval
 from .results import load_results
 
-#: The banks of the repository, made by ``data/scripts/bank.py``.
+#: The banks of the repository, made by ``data/scripts/bank.py``, and that of drops, made by ``data/scripts/drops.py``.
 BANK, GROUPS = "retraining/halves.safetensors", "retraining/groups.safetensors"
+DROPS = "retraining/drops.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Bank:
     ----------
     members : bool [n_subsets, n_train]
         Which molecules each subset includes: of the training split, followed by the secondary set, where rows 2k and
-        2k + 1 are complementary; or, in the bank of groups, which others are added to all of these.
+        2k + 1 are complementary. In the bank of groups, which others are added to all of these; in the bank of drops,
+        which of the training split are not dropped (all of them in the first row).
     predictions : float [n_subsets, n_seeds, n_queries]
         logD of the query molecules, by the models retrained on each subset with several seeds.
     labels : float [n_queries]
@@ -60,17 +62,38 @@ class LDS:
     """A linear datamodelling score: 1 ranks all retrainings rightly, 0 is chance.
 
     ``value`` is the mean of ``per_query`` [n_queries], and ``interval`` its 95 % bootstrap interval over queries and
-    complementary pairs of subsets. ``ceiling`` is the same correlation between retraining and itself (:func:`ceiling`).
+    complementary pairs of subsets. The bank's own losses are noisy, as they are means over a few seeds: ``ceiling`` is
+    what scores without any error would reach (:func:`ceiling`), and ``one_more_seed`` what the losses of one further
+    seed reach (:func:`one_more_seed`).
     """
 
     value: float
     interval: tuple[float, float]
     ceiling: float
+    one_more_seed: float
     per_query: np.ndarray
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; retraining itself reaches {self.ceiling:.3f}"
+        references = f"one more seed has {self.one_more_seed:.3f}, the ceiling is {self.ceiling:.3f}"
+        return f"LDS {self.value:.3f} [{low:.3f}, {high:.3f}]; {references}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftAgreement:
+    """Do predicted shifts of predictions have the right size? For each query, its strongest training molecule alone.
+
+    ``predicted`` and ``real`` [n_queries], in logD; their ``correlation``, and the ``slope`` of real on predicted
+    shifts: above 1, the shifts are larger than predicted. Each with its 95 % bootstrap interval over queries and
+    complementary pairs of subsets.
+    """
+
+    correlation: float
+    correlation_interval: tuple[float, float]
+    slope: float
+    slope_interval: tuple[float, float]
+    predicted: np.ndarray
+    real: np.ndarray
 
 
 def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None = None) -> Bank:
@@ -85,7 +108,7 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     queries : {"test", "validation"}
         Settings are chosen on the validation molecules; results are shown on the test molecules.
     path
-        Another bank than that of halves: a file of ``data/`` (``GROUPS``), or an absolute path.
+        Another bank than that of halves: a file of ``data/`` (``GROUPS``, ``DROPS``), or an absolute path.
     limit
         Only the first molecules of each part and of the queries, as the setting of that name has it (for tests).
     """
@@ -100,9 +123,10 @@ def load_bank(queries: str = "test", path: str | Path = BANK, limit: int | None 
     except (SafetensorError, TypeError) as error:  # damaged, without one of these tensors, or without a header
         raise DataError(f"{place} is no bank of retrained models ({error}); `git checkout data` restores it") from error
     if changed := [name for name, content in data_hashes().items() if data.get(name) != content]:
+        script = "drops.py" if place.name == Path(DROPS).name else "bank.py"
         raise DataError(
             f"data/{changed[0]} is not the file that {place.name} was made from; restore it by `git checkout data`, or "
-            "make another bank by `python data/scripts/bank.py`"
+            f"make another bank by `python data/scripts/{script}`"
         )
     finished = np.isfinite(predictions).all(axis=(0, 2))
     columns = np.concatenate([np.arange(n)[:limit] + start for start, n in parts])
@@ -120,7 +144,9 @@ def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
     A score is positive where having that training molecule lowers that query's loss.
     """
     per_query, resampled = _graded(scores, bank, seed)
-    return LDS(float(per_query.mean()), percentile_interval(resampled), ceiling(bank.losses()), per_query)
+    losses = bank.losses()
+    references = ceiling(losses), one_more_seed(losses)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), *references, per_query)
 
 
 def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tuple[float, tuple[float, float]]:
@@ -134,25 +160,65 @@ def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tup
 
 def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The score of each query [n_queries], and the mean over queries for each resample [N_BOOTSTRAP]."""
-    values = _checked_scores(scores, bank)
+    values = checked_scores(scores, bank)
     # A molecule with a positive score lowers the loss where it is in the subset.
     predicted = -values @ bank.members.T.astype(float)  # [n_queries, n_subsets]
     real = bank.losses().mean(axis=1).T
-    ranks = _centred_ranks(predicted), _centred_ranks(real)
+    ranks = centred_ranks(predicted), centred_ranks(real)
     n_queries, n_subsets = predicted.shape
-    # Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets, and queries.
+    subsets, queries = _resamples(n_subsets, n_queries, seed)
+    resampled = (weighted_correlation(*ranks, subsets) * queries).sum(axis=1) / n_queries
+    return weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+
+
+def _resamples(n_subsets: int, n_queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each resample has each subset [N_BOOTSTRAP, n_subsets] and each query [N_BOOTSTRAP, n_queries].
+
+    Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets.
+    """
     rng = np.random.default_rng(seed)
     n_pairs = math.ceil(n_subsets / 2)
     pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
     queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
-    weights = np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float)
-    resampled = (_weighted_correlation(*ranks, weights) * queries).sum(axis=1) / n_queries
-    return _weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
+    return np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float), queries.astype(float)
 
 
-def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
-    """Scores as floats [n_queries, n_train]."""
-    expected = (len(bank.labels), bank.members.shape[1])
+def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreement:
+    """Compare predicted shifts of predictions with the real ones of a bank of halves, by size.
+
+    Parameters
+    ----------
+    shifts : array [n_queries, n_train]
+        By how much having each training molecule raises each query's prediction, in logD
+        (:meth:`~molft_utils.influence.Kernel.attributions` times the labels' standard deviation).
+    bank
+        The real shift by a molecule is the mean prediction of the models that had it minus that of the others.
+    """
+    values, predictions = checked_scores(shifts, bank), bank.predictions.mean(axis=1)
+    strongest = np.abs(values).argmax(axis=1)
+    predicted, had = values[np.arange(len(values)), strongest], bank.members[:, strongest].astype(float)
+
+    def real(subsets: np.ndarray) -> np.ndarray:
+        """The real shifts [n_queries], under weights of the subsets."""
+        sums, counts = subsets @ (had * predictions), subsets @ had
+        return sums / counts - (subsets @ predictions - sums) / (subsets.sum() - counts)
+
+    def correlation_and_slope(subsets: np.ndarray, queries: np.ndarray) -> tuple[float, float]:
+        (xx, xy), (_, yy) = np.cov(predicted, real(subsets), aweights=queries)
+        return xy / math.sqrt(xx * yy), xy / xx
+
+    whole = np.ones(len(had)), np.ones(len(predicted))
+    resampled = [
+        correlation_and_slope(*weights) for weights in zip(*_resamples(len(had), len(values), seed), strict=True)
+    ]
+    intervals = [percentile_interval(figure) for figure in np.transpose(resampled)]
+    correlation, slope = correlation_and_slope(*whole)
+    return ShiftAgreement(correlation, intervals[0], slope, intervals[1], predicted, real(whole[0]))
+
+
+def checked_scores(scores: ArrayLike, bank: Bank, n_queries: int | None = None) -> np.ndarray:
+    """Scores as floats [n_queries, n_train], by default for each query of the bank."""
+    expected = (n_queries or len(bank.labels), bank.members.shape[1])
     needed = f"this bank needs a number for each pair, {expected}: queries, training molecules"
     try:
         values = np.asarray(scores, dtype=float)
@@ -168,32 +234,53 @@ def _checked_scores(scores: ArrayLike, bank: Bank) -> np.ndarray:
 
 
 def ceiling(losses: np.ndarray) -> float:
-    """Rank correlation of half of the seeds with the others, for losses [n_subsets, n_seeds, n_queries].
+    """The LDS that scores without any error would reach, for losses [n_subsets, n_seeds, n_queries]; nan for one seed.
 
-    Averaged over queries and over the ways to halve the seeds (of an odd number, one half has one more); nan for one.
+    What is graded is the mean over S seeds. With r the rank correlation between single seeds, averaged over pairs of
+    seeds and over queries, the reliability of that mean is R = S r / (1 + (S - 1) r) (Spearman 1910; Brown 1910), and
+    its correlation with what it measures is sqrt(R).
     """
     n_seeds = losses.shape[1]
-    if n_seeds < 2:
+    pairs = itertools.combinations(range(n_seeds), 2)
+    found = [_mean_rank_correlation(losses[:, one], losses[:, other]) for one, other in pairs]
+    if not found:
         return float("nan")
-    found = []
-    for chosen in itertools.combinations(range(n_seeds), n_seeds // 2):
-        others = [s for s in range(n_seeds) if s not in chosen]
-        one, other = (_centred_ranks(losses[:, list(part)].mean(axis=1).T) for part in (chosen, others))
-        found.append(_weighted_correlation(one, other, np.ones((1, len(losses)))).mean())
-    return float(np.mean(found))
+    r = max(float(np.mean(found)), 0.0)
+    return math.sqrt(n_seeds * r / (1 + (n_seeds - 1) * r))
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
+def one_more_seed(losses: np.ndarray) -> float:
+    """Rank correlation of the losses of one seed with the mean of the others': a reference that a score may exceed.
+
+    For losses [n_subsets, n_seeds, n_queries]; averaged over the seeds and over queries, nan for one seed.
+    """
+    seeds = range(losses.shape[1] if losses.shape[1] > 1 else 0)
+    found = [_mean_rank_correlation(losses[:, s], np.delete(losses, s, axis=1).mean(axis=1)) for s in seeds]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Over the subsets, of a with b [n_subsets, n_queries]; averaged over queries."""
+    return float(weighted_correlation(centred_ranks(a.T), centred_ranks(b.T), np.ones((1, len(a)))).mean())
+
+
+def centred_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks within each row, with mean zero; equal values share theirs."""
-    return rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+    return scipy.stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2
 
 
-def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Correlation of the rows of x and y [n, m] under each row of weights [k, m]: [k, n], 0 where a row is constant."""
+    covariance, variance_x, variance_y = weighted_moments(x, y, weights)
+    spread = np.sqrt(variance_x * variance_y)
+    return np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+
+
+def weighted_moments(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance and both variances of the rows of x and y [n, m] under each row of weights [k, m]: [k, n] each."""
     total = weights.sum(axis=1, keepdims=True)
     mean_x, mean_y, mean_xy, mean_xx, mean_yy = (weights @ v.T / total for v in (x, y, x * y, x * x, y * y))
-    spread = np.sqrt(np.maximum(mean_xx - mean_x**2, 0) * np.maximum(mean_yy - mean_y**2, 0))
-    return np.divide(mean_xy - mean_x * mean_y, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+    return mean_xy - mean_x * mean_y, np.maximum(mean_xx - mean_x**2, 0), np.maximum(mean_yy - mean_y**2, 0)
 
 
 def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
@@ -210,16 +297,42 @@ def group_gains(bank: Bank) -> tuple[np.ndarray, np.ndarray, float]:
     return bank.members[adds], without.mean() - losses[adds].mean(axis=1), float(noise)
 
 
+def over_models(values: ArrayLike, intervals: ArrayLike) -> tuple[float, tuple[float, float]]:
+    """The mean LDS over scored models, with a 95 % interval that includes how much the models differ.
+
+    Parameters
+    ----------
+    values : array [n_models]
+        The LDS of each model's scores, or the paired difference of two.
+    intervals : array [n_models, 2]
+        Its 95 % interval over queries and subsets. These are the same for all models, so their part of the variance
+        stays whole; that between models is divided by their number. Satterthwaite's (1946) degrees of freedom. One
+        model keeps its own interval.
+    """
+    found, ends = np.asarray(values, dtype=float), np.asarray(intervals, dtype=float)
+    if len(found) == 1:
+        return float(found[0]), (float(ends[0, 0]), float(ends[0, 1]))
+    shared = ((np.diff(ends)[:, 0] / 2 / scipy.stats.norm.ppf(0.975)) ** 2).mean()
+    between = found.var(ddof=1) / len(found)
+    freedom = (shared + between) ** 2 * (len(found) - 1) / between**2 if between > 0 else np.inf
+    half_width = scipy.stats.t.ppf(0.975, freedom) * (shared + between) ** 0.5
+    return float(found.mean()), (float(found.mean() - half_width), float(found.mean() + half_width))
+
+
 def built_in_scores() -> pd.DataFrame:
-    """The built-in scores as reported in ``data/results/lds.csv``, best first: means over seeds of the scored model.
+    """The built-in scores as reported in ``data/results/lds.csv``, best first: means over the scored models.
 
     ``damping``, a share of the largest eigenvalue (0 where there is none), is that with the best ``LDS on validation``;
-    ``LDS`` and its interval ``low`` to ``high`` are over the test molecules, of which there are ``queries``.
+    ``LDS`` and its interval ``low`` to ``high`` (:func:`over_models`) are over the test molecules, of which there are
+    ``queries``.
     """
-    columns = {"test": "LDS", "low": "low", "high": "high", "n_queries": "queries", "validation": "LDS on validation"}
-    means = load_results("lds").groupby(["score", "damping"])[list(columns)].mean().rename(columns=columns)
-    best = means.sort_values("LDS on validation").groupby("score").tail(1)
-    return best.reset_index("damping").sort_values("LDS", ascending=False)
+    found = []
+    for (score, damping), rows in load_results("lds").groupby(["score", "damping"]):
+        value, (low, high) = over_models(rows["test"], rows[["low", "high"]])
+        means = {"queries": rows["n_queries"].mean(), "LDS on validation": rows["validation"].mean()}
+        found.append({"score": score, "damping": damping, "LDS": value, "low": low, "high": high, **means})
+    best = pd.DataFrame(found).sort_values("LDS on validation").groupby("score").tail(1)
+    return best.set_index("score").sort_values("LDS", ascending=False)
 
 
 def grade(scores: ArrayLike, name: str = "yours") -> pd.DataFrame:

@@ -21,7 +21,7 @@ from ..files import file_hash, write_atomically
 from ..molformer import device, load_model, quiet_transformers
 from ..peft_methods import apply_method, merged, trainable
 from ..settings import Settings
-from ..training import Fit, finetune, predict, pretrain_mlm
+from ..training import Fit, Moment, finetune, load_moments, predict, pretrain_mlm
 from .costs import PeakMemory
 
 FINGERPRINTS = Kind("fingerprints", 1, ("data",))
@@ -78,6 +78,11 @@ class TrainedModel:
         return model.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the method's self from mypy
 
     @property
+    def moments(self) -> list[Moment]:
+        """The training after each of its epochs, or after four of them, if :func:`after_mlm` was to keep them."""
+        return load_moments(self.folder)
+
+    @property
     def note(self) -> str:
         """One sentence for the notebook: trained now or earlier, how many epochs, how long."""
         when = "trained earlier, loaded now" if self.reused else "trained now"
@@ -108,7 +113,7 @@ def baseline(settings: Settings, train: pd.DataFrame | None = None) -> TrainedMo
     train = tables(settings).train if train is None else train
 
     def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
-        return finetuned(settings, settings.checkpoint, train, folder)
+        return finetuned(settings, settings.checkpoint, train, scratch(folder))
 
     return _trained(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
 
@@ -124,13 +129,17 @@ def mlm(settings: Settings) -> TrainedModel:
     def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
         set_seed(settings.seed)
         model = load_model(settings.checkpoint, task="mlm")
-        return pretrain_mlm(model, smiles, settings, output_dir=folder), trainable(model)
+        return pretrain_mlm(model, smiles, settings, output_dir=scratch(folder)), trainable(model)
 
     return _trained(MLM, settings, {}, fit, len(smiles), task="mlm")
 
 
 def after_mlm(
-    settings: Settings, train: pd.DataFrame | None = None, method: str = "full", early_stopping: bool = True
+    settings: Settings,
+    train: pd.DataFrame | None = None,
+    method: str = "full",
+    early_stopping: bool = True,
+    moments: bool = False,
 ) -> TrainedModel:
     """Regression fine-tuning that starts from the encoder of :func:`mlm`.
 
@@ -145,14 +154,19 @@ def after_mlm(
     early_stopping
         Whether the validation split chooses the epoch that is kept. Without it the last one is, and the validation
         split has no part in the model.
+    moments
+        Keep the parameters and Adam's second moments after each epoch (four at most), for influence along the training.
+        Each takes as much space as the model.
     """
     settings = settings.of_method(method)
     start, table = mlm(settings), tables(settings).train if train is None else train
 
     def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
-        return finetuned(settings, start.folder, table, folder, method, early_stopping)
+        kept = folder if moments else None
+        return finetuned(settings, start.folder, table, scratch(folder), method, early_stopping, kept)
 
     key = {"train": table_hash(table), "method": method, "early_stopping": early_stopping}
+    key |= {"moments": True} if moments else {}
     return _trained(fit_kind(method), settings, key, fit, len(table))
 
 
@@ -168,16 +182,18 @@ def finetuned(
     folder: Path | None = None,
     method: str = "full",
     early_stopping: bool = True,
+    moments: Path | None = None,
 ) -> tuple[Fit, tuple[int, int]]:
     """A fit from a checkpoint on, and how many parameters trained, of how many.
 
-    ``folder`` keeps checkpoints of the Trainer; None takes a temporary one. Otherwise as :func:`after_mlm`.
+    ``folder`` keeps checkpoints of the Trainer; None takes a temporary one. ``moments`` gets those of each epoch.
+    Otherwise as :func:`after_mlm`.
     """
     set_seed(settings.seed)  # the head starts with random weights
     model = apply_method(load_model(start, head=settings.head), method, settings)
     counts = trainable(model)
     validation = tables(settings).validation if early_stopping else None
-    fit = finetune(model, train, validation, settings, folder)
+    fit = finetune(model, train, validation, settings, folder, moments)
     return dataclasses.replace(fit, model=merged(fit.model)), counts
 
 
@@ -193,7 +209,7 @@ def _trained(
 
     def compute(folder: Path) -> dict:
         with PeakMemory() as memory:
-            found, (trained, total) = fit(scratch(folder))  # an interrupted run goes on from its last epoch
+            found, (trained, total) = fit(folder)  # an interrupted run goes on from its last epoch
         with quiet_transformers():
             found.model.save_pretrained(str(folder))
         write_atomically(folder / "history.csv", found.history.to_csv(index=False))

@@ -14,11 +14,11 @@ import pandas as pd
 
 from ..cache import Kind
 from ..errors import DataError
-from ..influence import InfluenceResult, Kernel
+from ..influence import InfluenceResult, Kernel, KernelPath
 from ..settings import Settings
 from ..shapley import banzhaf_values, beta_values, knn_values, leave_one_out, out_of_bag, out_of_fold
 from . import pipeline, selection
-from .selection import INFLUENCE, SHAPLEY, ShapleyResult, SourceData, joined, sampled_values, source_data
+from .selection import INFLUENCE, PATH, SHAPLEY, ShapleyResult, SourceData, joined, sampled_values, source_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RuleInputs:
     @cached_property
     def fit(self) -> pipeline.TrainedModel:
         """The model that was trained on everything, right and wrong labels."""
-        return pipeline.after_mlm(self.settings, self.everything, early_stopping=False)
+        return selection.scored_fit(self.settings, self.everything)
 
     @cached_property
     def lissa(self) -> InfluenceResult:
@@ -53,6 +53,11 @@ class RuleInputs:
     def kernel(self) -> Kernel:
         """The tangent kernel, with the target split's molecules as queries."""
         return selection.kernel(self.fit, self.everything, getattr(pipeline.tables(self.settings), self.target))
+
+    @cached_property
+    def path(self) -> KernelPath:
+        """The kernels along the training, with the same queries."""
+        return selection.kernel_path(self.fit, self.everything, getattr(pipeline.tables(self.settings), self.target))
 
     @property
     def damping(self) -> float:
@@ -92,9 +97,12 @@ def _sampled(inputs: RuleInputs) -> np.ndarray:
     return values
 
 
+ALONG = "influence along the training"
+
 #: Rule -> a number for each molecule of everything, or for each candidate alone; high where it should be kept.
 RULES: dict[str, Callable[[RuleInputs], np.ndarray]] = {
     "influence": lambda r: r.kernel.scores(r.damping).mean(axis=0),
+    ALONG: lambda r: r.path.scores(r.settings.influence_damping).mean(axis=0),
     "influence by LiSSA": lambda r: r.lissa.scores.numpy(),
     "gradient product": lambda r: r.kernel.gradient_products().mean(axis=0),
     "gradient product without a sketch": lambda r: r.lissa.table["dot_product"].sort_index().to_numpy(),
@@ -174,6 +182,7 @@ SELECTIONS = {
     "all": Selection("random sample", lambda inputs, values: len(values)),
     "all positive": Selection("influence by LiSSA", lambda inputs, values: int((values > 0).sum())),
     "top 100": Selection("influence by LiSSA", _hundred),
+    "top 100 along the training": Selection(ALONG, _hundred),
     "bottom 100": Selection("influence by LiSSA", _hundred, lowest=True),
     "100 random": Selection("random sample", _hundred),
     "top 100 by gradient product": Selection("gradient product without a sketch", _hundred),
@@ -216,7 +225,8 @@ def training_table(settings: Settings, secondary: pd.DataFrame, name: str, targe
 
 def kinds_of(name: str) -> list[Kind]:
     """The kinds of results that :func:`training_table` needs for a line, besides its own model."""
-    rule = SELECTIONS[name].rule
     if SELECTIONS[name].among_all:
         return [SHAPLEY]
-    return [INFLUENCE] if rule in ("influence by LiSSA", "gradient product without a sketch") else []
+    if SELECTIONS[name].rule == ALONG:
+        return [PATH]
+    return [INFLUENCE] if SELECTIONS[name].rule in ("influence by LiSSA", "gradient product without a sketch") else []

@@ -1,6 +1,6 @@
 """Influence functions: which candidates, added to the training data, would lower the loss on a target set?"""
 
-from .kernel import Kernel, influence_kernel
+from .kernel import Kernel, KernelPath, influence_kernel
 from .lissa import (
     InverseHVP,
     Params,

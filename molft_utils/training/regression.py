@@ -39,8 +39,8 @@ def finetune(
         Keeps a checkpoint of each epoch, from which an interrupted run resumes; None takes a temporary folder. If it
         holds a run with other settings, data or initial weights, a StaleRunError says what differs.
     moments
-        A folder that gets the parameters and Adam's second moments after each epoch
-        (:class:`~molft_utils.training.Moment`); None keeps none.
+        A folder that gets the parameters and Adam's second moments after each epoch, or after four of them at even
+        distances (:func:`~molft_utils.training.load_moments`); None keeps none.
     """
     tables = {"training": train} if validation is None else {"training": train, "validation": validation}
     for name, table in tables.items():

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -15,8 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from peft import PeftModel
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
@@ -31,7 +31,7 @@ from ..settings import Settings
 from .batches import LengthBatches
 
 #: Settings that both kinds of training read.
-SHARED = ("precision", "seed", "weight_decay", "warmup", "patience", "min_delta")
+SHARED = ("precision", "seed", "weight_decay", "warmup", "clip", "patience", "min_delta")
 
 #: The file of a checkpoint that the Trainer writes last.
 STATE = "trainer_state.json"
@@ -60,7 +60,7 @@ class Plan:
     batch_size: int
     epochs: int
     made_from: dict[str, Any]
-    moments: Path | None = None  # a folder that gets a :class:`Moment` after each epoch
+    moments: Path | None = None  # a folder that gets some of its moments
 
 
 def run_trainer(
@@ -119,6 +119,7 @@ def _arguments(plan: Plan, settings: Settings, folder: Path, stops_early: bool) 
         num_train_epochs=plan.epochs,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup,
+        max_grad_norm=settings.clip or 0.0,  # the Trainer's word for no limit
         seed=settings.seed,
         eval_strategy="epoch" if stops_early else "no",
         save_strategy="epoch",
@@ -206,35 +207,39 @@ class Moment:
     second_moments: dict[str, Tensor]
 
 
+#: Moments that are kept of a training: after each epoch where there are no more.
+N_MOMENTS = 4
+
+
 class KeepMoments(TrainerCallback):
-    """After each epoch writes a :class:`Moment`, which stays; the Trainer's checkpoints go, and hold a pickle."""
+    """Writes a :class:`Moment` after some epochs, which stays; the Trainer's checkpoints go, and hold a pickle."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def on_epoch_end(self, args, state, control, model, optimizer, **kwargs):
-        tensors = {}
+        between, tensors = math.ceil(args.num_train_epochs / N_MOMENTS), {}
+        if (args.num_train_epochs - round(state.epoch)) % between:
+            return
         for name, p in model.named_parameters():
             if p.requires_grad:
                 adam = optimizer.state[p]
-                tensors[f"parameters/{name}"] = p.detach().float().cpu()
+                # Half precision moves no score by more than a hundredth; v needs the exponents of bfloat16.
+                tensors[f"parameters/{name}"] = p.detach().half().cpu()
                 unbiased = adam["exp_avg_sq"] / (1 - args.adam_beta2 ** float(adam["step"]))
-                tensors[f"second_moments/{name}"] = unbiased.float().cpu()
+                tensors[f"second_moments/{name}"] = unbiased.bfloat16().cpu()
         write_atomically(self.folder / f"epoch-{round(state.epoch)}.safetensors", save(tensors))
 
 
 def load_moments(folder: Path) -> list[Moment]:
-    """What :class:`KeepMoments` wrote, an element per epoch."""
-    return [_load_moment(folder / f"epoch-{i + 1}.safetensors") for i in range(len(list(folder.glob("epoch-*"))))]
+    """What :class:`KeepMoments` wrote into a folder, in the order of the epochs."""
+    files = sorted(folder.glob("epoch-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+    tensors = [load_file(path) for path in files]
+    return [Moment(_below("parameters/", found), _below("second_moments/", found)) for found in tensors]
 
 
-def _load_moment(path: Path) -> Moment:
-    with safe_open(path, framework="pt") as file:
-        parts = {part: {} for part in ("parameters", "second_moments")}
-        for key in file.keys():
-            part, name = key.split("/", 1)
-            parts[part][name] = file.get_tensor(key)
-    return Moment(**parts)
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def resume_point(folder: Path, run: dict[str, Any]) -> str | None:

@@ -38,7 +38,7 @@ DRAWN = {
     lambda: plots.convergence({"LiSSA": LISSA, "CG": CG}, "a"): ["no cost 0.05", "end, 0.2 0.2", "CG: residual 0.1"],
     lambda: plots.stability({"values": [(1, 0.1), (2, 0.4)]}, "a"): ["values 0.4"],
     lambda: plots.removal(REMOVED, 9, "a"): ["lowest values first 0.7", "highest values first 1.5"],
-    lambda: plots.attribution(BOARD, 0.35, "a", "T"): ["Gauss-Newton 0.300", "other seeds 0.350"],
+    lambda: plots.attribution(BOARD, 0.35, 0.8, "a", "T"): ["Gauss-Newton 0.300", "seed 0.350; ceiling 0.800"],
     lambda: plots.table3({"ours": CELLS, "report": CELLS.iloc[:, :3]}, 1.2, "a"): ["none/lora 0.90"],
     lambda: plots.table4(CELLS, SECONDS, SECONDS, "a"): ["lora: time 0.50"],
     lambda: plots.rate_curves(SWEEP, 1.2, "a"): ["full, 4 epochs: 0.80 at 1e-03", "lora, 4 epochs: 0.70 at 1e-02"],

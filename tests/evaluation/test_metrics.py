@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from molft_utils import DataError, evaluate, paired_difference, scores
-from molft_utils.evaluation import auroc, mean_rmse
+from molft_utils.evaluation import Difference, auroc, mean_rmse
 from molft_utils.molformer import MolformerForSequenceClassification
 
 RNG = np.random.default_rng(0)
@@ -102,6 +102,19 @@ def test_seeds_and_a_higher_level_widen_the_interval():
     ):
         assert strict.value == usual.value
         assert strict.interval[0] < usual.interval[0] < usual.interval[1] < strict.interval[1]
+
+
+def test_models_without_a_seed_have_the_interval_over_molecules():
+    """A support vector regression, say, is the same for every seed; then each molecule counts once."""
+    a, b = noisy(0.5, 1), noisy(0.6, 2)
+    alone, repeated = paired_difference(LABELS, a, b), paired_difference(LABELS, np.tile(a, (5, 1)), np.tile(b, (5, 1)))
+    assert repeated.value == pytest.approx(alone.value)
+    assert repeated.interval == pytest.approx(alone.interval, abs=0.006)  # the bootstrap's, and Student's
+
+
+def test_two_are_equal_by_a_margin_if_the_whole_interval_lies_within_it():
+    found = Difference(0.001, (-0.010, 0.012))
+    assert found.is_within(0.02) and not found.is_within(0.011) and not Difference(0.0, (-0.03, 0.01)).is_within(0.02)
 
 
 def test_the_mean_over_seeds_and_its_interval():

@@ -64,6 +64,11 @@ def test_a_summary_has_the_t_interval_over_seeds(folder, more):
     assert list(by["seconds"]) == [1, 2, 6] and by["low"].isna().all(), "one seed has no interval"
 
 
+def test_a_variant_without_a_description_has_its_name(folder):
+    (folder / "t.csv").write_text("variant,description,seed,rmse\na,A,0,1\na,A,1,1\nb,,0,1\nb,,1,1\n")
+    assert summary("t")["description"].to_dict() == {"a": "A", "b": "b"}
+
+
 def test_a_seed_is_paired_with_itself_whatever_the_order_of_the_runs(folder):
     keys = [("a", 0), ("a", 1), ("b", 1), ("b", 0), ("c", 2)]
     pd.DataFrame(keys, columns=["variant", "seed"]).assign(rmse=1.0).to_csv(folder / "t.csv", index=False)
@@ -125,6 +130,8 @@ def test_the_best_rate_is_that_of_validation_where_several_seeds_ran(folder):
     assert list(dict.fromkeys(table["name"])) == ["large", "small"], "what trains most comes first"
     best = table[table["best"]]
     assert list(best["rate"]) == [1e-3, 1e-3] and best["validation"].iloc[0] == pytest.approx(0.75)
+    lowest = sweep(standard_errors=0)
+    assert list(lowest.loc[lowest["best"], "rate"]) == [3e-3, 3e-3]
 
 
 # The report

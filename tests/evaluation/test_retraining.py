@@ -19,7 +19,10 @@ from molft_utils.evaluation import (
     lds,
     lds_difference,
     load_bank,
+    over_models,
+    shift_agreement,
 )
+from molft_utils.evaluation.retraining import ceiling, one_more_seed
 from molft_utils.files import data_file
 
 N, P, N_QUERIES, DAMPING = 120, 6, 30, 0.1
@@ -88,10 +91,54 @@ def test_no_score_passes_the_noise_of_the_seeds():
     noisy, _ = ridge_bank(noise=0.05, n_seeds=4)
     found = lds(scores, noisy)
     assert found.value < lds(scores, quiet).value - 0.1
-    assert 0 < found.ceiling < 1
-    assert found.value > found.ceiling  # the truth has no noise of its own, the seeds on either side have
-    one = Bank(noisy.members, noisy.predictions[:, :1], noisy.labels)
-    assert np.isnan(lds(scores, one).ceiling)
+    assert 0 < found.one_more_seed < found.ceiling < 1
+    assert found.value > found.one_more_seed  # the truth has no noise of its own, one more seed has
+    one = lds(scores, Bank(noisy.members, noisy.predictions[:, :1], noisy.labels))
+    assert np.isnan(one.ceiling) and np.isnan(one.one_more_seed)
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 6])
+def test_a_perfect_score_reaches_the_ceiling(n_seeds):
+    """The losses without noise, which are known here, have the LDS that the ceiling foretells from the noisy ones."""
+    quiet, noisy = (ridge_bank(noise=noise, n_seeds=n_seeds, n_pairs=200)[0].losses() for noise in (0, 0.03))
+    truth = np.mean([spearmanr(quiet[:, 0, q], noisy[:, :, q].mean(axis=1))[0] for q in range(N_QUERIES)])
+    assert 0.5 < truth < 0.98 and ceiling(noisy) == pytest.approx(truth, abs=0.03)
+
+
+def test_one_more_seed_is_compared_with_the_mean_of_the_others():
+    losses = np.random.default_rng(3).normal(size=(50, 3, 4)) + np.linspace(0, 2, 50)[:, None, None]
+    pairs = [(losses[:, s, q], np.delete(losses, s, axis=1).mean(axis=1)[:, q]) for s in range(3) for q in range(4)]
+    assert one_more_seed(losses) == pytest.approx(np.mean([spearmanr(*pair)[0] for pair in pairs]))
+
+
+def test_the_size_of_a_shift_is_compared_with_the_difference_that_the_molecule_makes():
+    bank, _ = ridge_bank(share_left_out=0.5)
+    had = bank.members.astype(float)
+    predictions = bank.predictions.mean(axis=1)
+    real = np.stack(
+        [predictions[had[:, i] == 1].mean(axis=0) - predictions[had[:, i] == 0].mean(axis=0) for i in range(N)]
+    )
+    found = shift_agreement(real.T / 2, bank)  # the real shifts, half as large
+    assert found.correlation == pytest.approx(1) and found.slope == pytest.approx(2)
+    assert np.abs(found.real) == pytest.approx(np.abs(real).max(axis=0))  # of each query the strongest molecule alone
+    assert found.predicted == pytest.approx(found.real / 2)
+    assert shift_agreement(-real.T, bank).slope == pytest.approx(-1)
+    by_chance = shift_agreement(np.random.default_rng(1).normal(size=real.T.shape), bank)
+    assert by_chance.correlation_interval[0] < by_chance.correlation < by_chance.correlation_interval[1]
+    assert by_chance.correlation_interval[0] < 0 < by_chance.correlation_interval[1]
+    with pytest.raises(DataError, match="transpose them"):
+        shift_agreement(real, bank)
+
+
+def test_the_interval_over_models_covers_queries_and_models():
+    """Simulated: what all models share (sd 1) and what each has of its own (sd 2), around a true value of 3."""
+    rng, included = np.random.default_rng(0), 0
+    for _ in range(1000):
+        values = 3 + rng.normal() + 2 * rng.normal(size=5)
+        low, high = over_models(values, np.stack([values - 1.96, values + 1.96], axis=1))[1]
+        included += low < 3 < high
+    assert 0.93 < included / 1000 < 0.97
+    assert over_models([1.0], [(0.5, 1.2)]) == (1, (0.5, 1.2))
 
 
 def test_the_interval_covers_what_other_subsets_and_queries_give():

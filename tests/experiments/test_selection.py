@@ -56,6 +56,16 @@ def test_a_kernel_is_kept(cfg, secondary, monkeypatch):
     assert np.array_equal(selection.kernel(fit, train, queries).train, found.train)
 
 
+def test_a_path_has_the_kernel_of_each_epoch_and_is_kept(cfg, secondary, monkeypatch):
+    train, queries = selection.with_secondary(cfg, secondary), pipeline.tables(cfg).test
+    fit = selection.scored_fit(cfg.replace(epochs=3), train)
+    path = selection.kernel_path(fit, train, queries)
+    assert len(selection.kernel_path(fit, train, queries, all_moments=True).kernels) == 3
+    assert len(path.kernels) == 2 and path.scores(0.1).shape == (16, 32)
+    monkeypatch.setattr(selection, "influence_kernel", None)  # so that a second computation would fail
+    assert np.array_equal(selection.kernel_path(fit, train, queries).scores(0.1), path.scores(0.1))
+
+
 def test_values_of_the_training_split_and_the_secondary_set(cfg, secondary):
     valued = selection.shapley(cfg, secondary)
     assert len(valued.table) == 32 and valued.table["secondary"].sum() == 16 and valued.n_drop >= 3

@@ -6,8 +6,8 @@ import torch
 from ridge_problem import TABLE
 
 from molft_utils import DataError, influence, settings
-from molft_utils.influence import Kernel, influence_kernel, influence_scores
-from molft_utils.training import molecule_batches
+from molft_utils.influence import Kernel, KernelPath, influence_kernel, influence_scores
+from molft_utils.training import Moment, molecule_batches
 
 DAMPING = 0.3
 
@@ -71,9 +71,8 @@ def test_leave_one_out_self_influence_and_the_largest_eigenvalue(linear):
     assert k.largest_eigenvalue == pytest.approx(np.linalg.eigvalsh(2 * linear.X.T @ linear.X / n)[-1])
 
 
-def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(tiny):
-    queries = TABLE.iloc[[3, 1]]
-    kernel = influence_kernel(tiny, TABLE, queries)
+def derivatives(tiny):
+    """Those of each molecule's standardised prediction [n, p], and the residuals [n]."""
     params, rows, residuals = influence.trained_parameters(tiny), [], []
     for i in range(len(TABLE)):
         (batch,), _ = molecule_batches(tiny, TABLE.iloc[[i]], 1)
@@ -82,12 +81,47 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
         value = torch.func.functional_call(tiny, tracked, kwargs=inputs).logits.squeeze() / tiny.config.label_std
         rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, list(tracked.values()))]))
         residuals.append(value.item() - TABLE["label"][i] / tiny.config.label_std)
-    J = torch.stack(rows).detach().numpy()
+    return torch.stack(rows).detach().numpy(), np.array(residuals)
+
+
+def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(tiny):
+    kernel, (J, residuals) = influence_kernel(tiny, TABLE, TABLE.iloc[[3, 1]]), derivatives(tiny)
     assert np.allclose(kernel.train, J @ J.T, rtol=2e-3)
     assert np.allclose(kernel.cross, J[[3, 1]] @ J.T, rtol=2e-3)
-    assert np.allclose(kernel.train_residuals, residuals) and np.allclose(
-        kernel.query_residuals, np.take(residuals, [3, 1])
-    )
+    assert np.allclose(kernel.train_residuals, residuals)
+    assert np.allclose(kernel.query_residuals, residuals[[3, 1]])
+
+
+@pytest.fixture
+def moments(tiny):
+    """Two: other parameters, and the model's own; squared gradients between 1e-12 and 1e-4."""
+    torch.manual_seed(0)
+    end = {name: p.clone() for name, p in influence.trained_parameters(tiny).items()}
+    first = {name: p + 0.05 * torch.randn_like(p) for name, p in end.items()}
+    squares = {name: 10 ** (-12 + 8 * torch.rand_like(p)) for name, p in end.items()}
+    return [Moment(first, squares), Moment(end, squares)]
+
+
+def test_adams_metric_divides_by_the_root_of_the_second_moment(tiny, moments):
+    (kernel,) = influence_kernel(tiny, TABLE, TABLE.head(2), checkpoints=moments[1:]).kernels
+    v = torch.cat([square.flatten() for square in moments[1].second_moments.values()]).numpy()
+    J, _ = derivatives(tiny)
+    expected = 1e-5 * (J / (np.sqrt(v) + 1e-5)) @ J.T
+    assert np.allclose(kernel.train, expected, rtol=5e-3) and np.allclose(kernel.cross, expected[:2], rtol=5e-3)
+
+
+def test_a_path_takes_each_moments_parameters_and_adds_up(tiny, moments):
+    path = influence_kernel(tiny, TABLE, TABLE, checkpoints=moments, metric="plain")
+    end = influence_kernel(tiny, TABLE, TABLE)
+    tiny.load_state_dict(moments[0].parameters, strict=False)
+    begun = influence_kernel(tiny, TABLE, TABLE)
+    for found, kernel in zip(path.kernels, (begun, end), strict=True):
+        assert np.allclose(found.train, kernel.train) and np.allclose(found.query_residuals, kernel.query_residuals)
+    assert not np.allclose(begun.train, end.train, rtol=0.01)
+    for what in ("scores", "attributions"):
+        parts = [getattr(kernel, what)(0.1 * kernel.largest_eigenvalue) for kernel in (begun, end)]
+        assert np.allclose(getattr(path, what)(0.1), sum(parts))
+        assert np.allclose(getattr(KernelPath(path.kernels, 2.0), what)(0.1), 2 * sum(parts))
 
 
 def test_the_kernel_agrees_with_the_solvers(tiny):
@@ -114,6 +148,15 @@ def test_what_cannot_be_computed_is_refused_with_the_remedy(tiny):
         influence_kernel(tiny, TABLE, TABLE).scores(0)
     with pytest.raises(DataError, match="train mode"):
         influence_kernel(tiny.train(), TABLE, TABLE)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tiny, moments):
+    with pytest.raises(DataError, match="no checkpoints"):
+        influence_kernel(tiny, TABLE, TABLE, checkpoints=[])
+    with pytest.raises(DataError, match="metric is 'sgd'"):
+        influence_kernel(tiny, TABLE, TABLE, checkpoints=moments, metric="sgd")
+    with pytest.raises(DataError, match="of another model"):
+        influence_kernel(tiny, TABLE, TABLE, checkpoints=[Moment({}, {})])
 
 
 @pytest.mark.parametrize("which", ["train", "queries"])

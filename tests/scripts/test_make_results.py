@@ -11,7 +11,7 @@ import pytest
 import results
 import studies
 import study
-from molft_utils import settings
+from molft_utils import scores, settings
 from molft_utils.cache import Kind
 from molft_utils.experiments import pipeline, selection
 from study import Run, add, read
@@ -123,6 +123,14 @@ def test_recipes_name_the_kinds_that_run():
     assert selection.SHAPLEY in grid["ts-dshapley/full"] and grid["none/full"] == grid["oracle/full"]
 
 
+def test_both_rules_for_the_learning_rate_are_run_where_they_differ():
+    """The one standard error rule came later, and the first one must stay in the record."""
+    rates = {run.key["variant"]: run.settings.learning_rate for run in RUNS["fair"]}
+    earlier = {variant: rate for variant, rate in rates.items() if variant.endswith("lowest error")}
+    assert earlier == {f"{name}, 4 epochs, lowest error": 3e-3 for name in ("full", "lora-all, r = 64")}
+    assert {rates[variant.removesuffix(", lowest error")] for variant in earlier} == {1e-3}
+
+
 def test_digits_follow_the_learning_rate_of_the_method():
     run = next(run for run in RUNS["grid"] if run.key["variant"] == "none/lora")
     slower = dataclasses.replace(run, settings=run.settings.replace(lora_learning_rate=1e-3))
@@ -137,8 +145,9 @@ def test_a_tiny_row_of_every_kind_of_recipe(tmp_path, monkeypatch):
     assert trained["n_train"] == 8 and trained["rmse"] > 0
     names = np.arange(len(studies.DESCRIPTORS), dtype=float)
     monkeypatch.setattr(studies, "described", lambda smiles: np.outer(np.arange(len(smiles)), names))  # it takes long
-    model = studies.Numbers("ridge on descriptors without logP", 12)
-    assert 0.1 < model.row(cfg)["rmse"] < 3
+    model = studies.Numbers("ridge on descriptors without logP", 12, columns=("rmse", "predictions"))
+    row, test = model.row(cfg), pipeline.tables(cfg).test
+    assert 0.1 < row["rmse"] < 3 and row["rmse"] == scores(test["label"], row["predictions"]).rmse
     assert len(names) - model.numbers(TABLE).shape[1] == len(studies.COMPUTED_LOGP)
     dropping = studies.Dropping("lost sign", 0.5, "loss").row(cfg)
     assert dropping["n_dropped"] == round(0.5 * 11) and 0 <= dropping["auroc"] <= 1 and dropping["n_train"] == 10

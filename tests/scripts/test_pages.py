@@ -3,6 +3,7 @@
 import re
 from functools import cache
 
+import pandas as pd
 import pytest
 
 import pages
@@ -16,6 +17,22 @@ def tables_are_read_once():
         patch.setattr(results, "load_results", cache(results.load_results))
         patch.setattr(results, "sweep", cache(results.sweep))
         yield
+
+
+def test_figures_are_written_as_they_are_read(monkeypatch):
+    rows = pd.DataFrame({"variant": ["a", "b"] * 2, "seed": [0, 0, 1, 1], "rmse": [0.71, 0.70, 0.730, 0.722]})
+    rows = rows.assign(loss=[1.0, 2.0, 1.1, 2.3], n=[130, 110, 120, 110])
+    monkeypatch.setattr(results, "load_results", lambda table: rows)
+    for call, expected in (
+        ("mean t a", "0.720 ± 0.014"),
+        ("change t loss a b", "−1.100 [−2.371, +0.171]: no difference shown"),
+        ("equal t a b margin=0.03", "+0.009 [−0.004, +0.022]: equal"),
+        ("equal t a b margin=0.02", "+0.009 [−0.004, +0.022]: not shown to be equal"),
+        ("over_seeds t n .0f less=100 variant=a", "25 (20 to 30)"),
+        ("spread t a b", "0.009"),
+    ):
+        opening = f"<!-- figures: {call} -->"
+        assert pages.rewritten(f"{opening}old<!-- end -->") == f"{opening}{expected}<!-- end -->"
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=[str(page.relative_to(ROOT)) for page in pages.PAGES])

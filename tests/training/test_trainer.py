@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from molft_utils import StaleRunError, finetune, predict
-from molft_utils.training import OneDevice, resolved_precision
+from molft_utils.training import OneDevice, load_moments, molecule_batches, resolved_precision
+from molft_utils.training.regression import set_dropout
 from molft_utils.training.trainer import Progress
 
 
@@ -50,6 +51,36 @@ def test_an_interrupted_run_resumes_to_the_same_result(fit, interrupt, cfg, smil
         np.testing.assert_allclose(predict(resumed.model, smiles), predict(whole.model, smiles), atol=1e-6)
 
 
+def test_the_moments_of_each_epoch_survive_an_interruption(fresh, train, validation, interrupt, cfg, tmp_path):
+    def moments(name, folder=None):
+        finetune(fresh(), train, validation, cfg, folder, tmp_path / name)
+        return load_moments(tmp_path / name)
+
+    whole = moments("whole")
+    interrupt(lambda: moments("parts", tmp_path / "run"), epoch=2)
+    assert len(load_moments(tmp_path / "parts")) == 2
+    for moment, same in zip(whole, moments("parts", tmp_path / "run"), strict=True):
+        torch.testing.assert_close(same.parameters, moment.parameters)
+        torch.testing.assert_close(same.second_moments, moment.second_moments)
+    assert not torch.equal(*(moment.parameters["classifier.out_proj.weight"] for moment in whole[:2]))
+
+
+def test_the_second_moment_after_one_step_is_the_squared_gradient(fresh, train, cfg, tmp_path):
+    start = fresh()
+    model = finetune(
+        start, train, None, cfg.replace(epochs=1, batch_size=len(train), dropout=0.0), None, tmp_path
+    ).model
+    (moment,), again = load_moments(tmp_path), fresh().train()
+    set_dropout(again, 0.0)
+    again.config = model.config
+    batch = molecule_batches(again, train, len(train))[0][0]
+    again(**batch).loss.backward()
+    torch.nn.utils.clip_grad_norm_(again.parameters(), 1.0)
+    for name, p in again.named_parameters():
+        torch.testing.assert_close(moment.parameters[name], model.get_parameter(name).detach(), rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(moment.second_moments[name].sqrt(), p.grad.abs(), rtol=1e-2, atol=1e-6)
+
+
 def test_patience_is_not_renewed_by_an_interruption_and_a_stopped_run_stays_stopped(fit, interrupt, cfg, tmp_path):
     stuck = cfg.replace(learning_rate=1e-9, epochs=9, patience=2)
     whole = fit(stuck)
@@ -73,6 +104,12 @@ def test_another_run_in_the_folder_is_refused_with_what_differs(fit, cfg, fresh,
     tmp_path.rename(tmp_path.with_name("renamed"))
     with pytest.raises(StaleRunError, match="folder: "):
         fit(cfg, tmp_path.with_name("renamed"))
+
+
+def test_gradients_are_clipped_or_not(fit, cfg):
+    """AdamW divides by the gradient's size, so only a limit far below its eps of 1e-8 stops the model."""
+    stuck, free, loose = (fit(cfg.replace(clip=clip)).history["validation_loss"] for clip in (1e-20, None, 1e9))
+    assert np.ptp(stuck) < 0.01 < np.ptp(free) and free.equals(loose)
 
 
 def test_a_second_gpu_does_not_double_the_batch(tmp_path):
