@@ -290,15 +290,14 @@ def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean
     for panel, (title, methods) in zip(axes, families.items(), strict=True):
         for method, style in styles(methods).items():
             rows = table[table["name"] == method].sort_values("rate")
-            chosen, first = rows[rows["best"]], rows.iloc[0]
-            panel.plot(rows["rate"], rows["validation"], lw=1.8, ms=5, **style)
+            chosen = rows[rows["best"]]
+            panel.plot(rows["rate"], rows["validation"], lw=1.8, ms=5, label=method, **style)
             panel.plot(chosen["rate"], chosen["validation"], "o", ms=13, mfc="none", mec=style["color"], mew=1.6)
-            place = (first["rate"], first["validation"])
-            panel.annotate(f"{method} ", place, ha="right", va="center", color=style["color"], size=10)
         panel.axhspan(mean_predictor - 0.01, mean_predictor + 0.06, color=COLOURS["other"], alpha=0.15)
         _note(panel, "no better than predicting the mean", 0.02, mean_predictor)
         panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
-        panel.set(xlim=(table["rate"].min() / 30, None), ylim=(table["validation"].min() - 0.03, mean_predictor + 0.06))
+        panel.set(xlim=(table["rate"].min() / 60, None), ylim=(table["validation"].min() - 0.03, mean_predictor + 0.06))
+        panel.legend(loc="center left")
     axes[-1].set_xlabel("learning rate")
     said = [f"{row.name}: {row.validation:.2f} at {row.rate:.0e}" for row in table[table["best"]].itertuples()]
     show(figure, name, f"Validation RMSE against the learning rate. Best: {'; '.join(said)}.")
@@ -314,7 +313,7 @@ def seed_variance(gaps: pd.Series, a: str, b: str, name: str) -> None:
         left.hist(gaps[side], np.linspace(-reach, reach, 17), color=colour, label=text)
     left.axvline(0, color="black", lw=1)
     left.set(xlabel="difference of one seed / logD", ylabel="seeds", title="One seed always has a winner")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center")
     counts = range(3, len(gaps) + 1)
     means = [mean_gap(gaps.iloc[:n]) for n in counts]
     low, high = zip(*(found.interval for found in means), strict=True)
