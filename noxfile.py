@@ -6,6 +6,9 @@ nox.options.default_venv_backend = "uv"  # it resolves to the oldest releases as
 nox.options.sessions = ["tests"]
 
 PEERS = "tests/benchmarks/peers"
+COMPARISONS = (
+    "bank", "projections", "lissa", "on_drops", "solvers", "scoring", "shapley", "training", "growth",
+)  # fmt: skip
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
@@ -23,9 +26,9 @@ def peers(session: nox.Session) -> None:
     """Compare with other libraries, into ``data/results/peers.csv``; arguments choose comparisons."""
     session.install("torch==2.13.0")  # by itself, as a CPU build where the index has one
     session.install("--requirement", f"{PEERS}/requirements.txt")
-    # kronfluence asks for torchvision without importing it; transformers would, and fails with a CPU build of torch.
-    session.run("pip", "uninstall", "--yes", "torchvision")
-    for name in session.posargs or ("bank", "solvers", "scoring", "shapley", "training", "growth"):
+    # Libraries ask for these two without importing them; transformers would, and fails with a CPU build of torch.
+    session.run("pip", "uninstall", "--yes", "torchvision", "torchaudio")
+    for name in session.posargs or COMPARISONS:
         session.run("python", f"{PEERS}/{name}.py", env={"OMP_NUM_THREADS": "1", "PYTHONPATH": ".:data/scripts"})
 
 

@@ -27,6 +27,7 @@ from studies import DAMPINGS, SEEDS, kernel_of
 #: EK-FAC takes minutes for each damping: its library's default, an absolute one, and its heuristic are compared with
 #: two shares of the kernel's largest eigenvalue.
 EKFAC_DEFAULT, EKFAC_SHARES = "1e-8", ("0.01", "0.001")
+OTHER = EKFAC_SHARES[1]
 
 
 def compare() -> list[Row]:
@@ -38,6 +39,8 @@ def compare() -> list[Row]:
         *over_five(models, "molft", "gradient product", product),
         *over_five(models, "molft", f"Gauss-Newton kernel, damping {kernel[0].setting}", kernel),
         *over_five(models, "kronfluence", f"EK-FAC, damping {ekfac[0].setting}{own}", ekfac),
+        # In size it may need another damping than in rank: the first model with the kernel's.
+        *size_of_shifts(models[:1], "kronfluence", f"EK-FAC, damping {OTHER}", [ekfac_scores(models[0], OTHER)]),
     ]
     bank = load_bank()
     differences = [lds_difference(a.on_test, b.on_test, bank) for a, b in zip(kernel, ekfac, strict=True)]
