@@ -266,13 +266,15 @@ def error_strip(
 def loss_histories(table: pd.DataFrame, names: Mapping[str, str], name: str, title: str) -> None:
     """Losses (logD²) by ``epoch``: a thin line per ``seed`` and the mean; ``names``: ``variant`` -> label."""
     figure, axes = new_figure(7.2, 6.4, rows=2, sharex=True)
-    panels = {"train_loss": "training loss", "validation_loss": "validation loss"}
+    panels = {"train_loss": "Training loss", "validation_loss": "Validation loss"}
     for panel, (column, label) in zip(axes, panels.items(), strict=True):
         for variant, colour in zip(names, (COLOURS["train"], COLOURS["validation"]), strict=True):
             wide = table[table["variant"] == variant].pivot(index="epoch", columns="seed", values=column)
             panel.plot(wide, color=colour, lw=1, alpha=0.7)
             panel.plot(wide.mean(axis=1), color=colour, lw=3, label=names[variant])
-        panel.set(ylabel="mean squared error / logD²", title=f"{label}, five seeds and their mean")
+        panel.set(
+            ylabel="mean squared error / logD²", title=f"{label}: {table['seed'].nunique()} seeds, and their mean"
+        )
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=title)
     axes[1].set_xlabel("epoch")

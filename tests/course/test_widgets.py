@@ -58,16 +58,6 @@ def test_the_damping_changes_the_rank_of_wrong_labels(shown, capsys):
     assert "among the 2 lowest 0 are wrong; AUROC 0.000" in capsys.readouterr().out
 
 
-def test_a_cell_shows_its_curve_and_its_worst_molecules(shown):
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.7]})
-    test = pd.DataFrame({"smiles": list("ABCDE"), "label": [0.0] * 5})
-    cells = {"full": (history, np.arange(5.0)), "lora": (history.assign(train_loss=0.9), -(np.arange(5.0) ** 2))}
-    widgets.cell_menu(cells, test, "a")
-    assert shown[-1].endswith("full 0.7, lora 0.9.")
-    moved(shown, "lora")
-    assert shown[-1]["smiles"].tolist() == list("EDCB") and shown[-2].loc["train_loss"].tolist() == [0.9, 0.9]
-
-
 def test_any_token_can_be_masked(shown, capsys):
     widgets.fill_mask_menu(load_model("mini", task="mlm"), "CCO", "a")
     assert "each token of CCO: C " in shown[-1]
