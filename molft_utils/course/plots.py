@@ -298,9 +298,9 @@ def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean
         panel.axhspan(mean_predictor - 0.01, mean_predictor + 0.06, color=COLOURS["other"], alpha=0.15)
         _note(panel, "no better than predicting the mean", 0.02, mean_predictor)
         panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
-        panel.set(xlim=(table["rate"].min() / 60, None), ylim=(table["validation"].min() - 0.03, mean_predictor + 0.06))
+        panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
         panel.legend(loc="center left")
-    axes[-1].set_xlabel("learning rate")
+    axes[-1].set(xlabel="learning rate", xlim=(table["rate"].min() / 60, 1.5 * table["rate"].max()))
     said = [f"{row.name}: {row.validation:.2f} at {row.rate:.0e}" for row in table[table["best"]].itertuples()]
     show(figure, name, f"Validation RMSE against the learning rate. Best: {'; '.join(said)}.")
 
