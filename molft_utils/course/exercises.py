@@ -238,27 +238,21 @@ def left_out(answer: float) -> None:
     require_close(answer, -0.6 / 3000, 1e-6, mistakes)
 
 
-@exercise("04.2", "the function lissa_step", "h <- v + h - (H h + lambda h) / sigma.")
-def lissa_step(answer: Callable[..., np.ndarray]) -> None:
-    """One step of LiSSA; repeated, and divided by the scale, it must solve (H + damping I) s = v."""
-    rng, eye = np.random.default_rng(0), np.eye(6)
-    root = rng.normal(size=(6, 6))
-    H, v, damping = root @ root.T / 6, rng.normal(size=6), 0.3
-    sigma = 1.2 * float(np.linalg.eigvalsh(H)[-1])
-    h = v.copy()
-    with np.errstate(all="ignore"):
-        for _ in range(3000):
-            h = np.asarray(answer(h, v, H @ h, damping, sigma), dtype=float)
-    if not np.isfinite(h).all():
-        raise Missed("the steps diverge: subtract the curvature's part, divided by sigma.")
+@exercise("04.2", "the function hvp", "g = torch.autograd.grad(loss(w), w, create_graph=True)[0]; then that of g @ v.")
+def hessian_product(answer: Callable[..., torch.Tensor]) -> None:
+    """H v of a loss with its Hessian's negative eigenvalues, against the explicit matrix."""
+    x, w, v = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return (torch.sin(w * x).sum() - 1) ** 2 + (w**4).sum() / 10
+
+    H, g = torch.autograd.functional.hessian(loss, w), torch.autograd.functional.jacobian(loss, w)
     mistakes = {
-        "the damping is not divided by sigma: lambda belongs inside the bracket, (H + lambda I) h / sigma.":
-            np.linalg.solve(H + sigma * damping * eye, v),
-        "the damping is missing.": np.linalg.solve(H, v),
-        "return h itself: the division by sigma comes once, after the last step.":
-            np.linalg.solve((sigma - 1) * eye + (H + damping * eye) / sigma, v) / sigma,
-    }  # fmt: skip
-    require_close(h / sigma, np.linalg.solve(H + damping * eye, v), 1e-4, mistakes)
+        "that is the gradient times v, element by element.": g * v,
+        "that is the gradient. Differentiate it once more, along v.": g,
+        "that is the diagonal of H times v. All entries of a row of H count.": H.diagonal() * v,
+    }
+    require_close(answer(loss, w.clone().requires_grad_(), v).detach(), H @ v, 1e-8, mistakes)
 
 
 @exercise(

@@ -110,7 +110,7 @@ def described(figure: Figure) -> str:
         lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         lines = {label: getattr(line, "lines", [line])[0] for label, line in lines.items()}  # of error bars the line
         ends = [f"{k} {line.get_ydata()[-1]:.3g}" for k, line in lines.items() if hasattr(line, "get_ydata")]
-        title = axes.get_title(loc="left") or axes.get_title()
+        title = (axes.get_title(loc="left") or axes.get_title()).replace("\n", ", ")
         text = f"{title}: {axes.get_ylabel() or figure.axes[0].get_ylabel()} against {axes.get_xlabel()}"
         panels += [text + (f"; last values: {', '.join(ends)}" if ends else "")] if title else []  # no colour bar
     return ". ".join(panels) + "."
@@ -143,7 +143,9 @@ def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt
     height = round(0.87 * width)
     n_rows = -(-len(smiles) // per_row)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
+    n_lines = max(legend.count("\n") + 1 for legend in legends)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
+    drawer.drawOptions().legendFraction = 0.1 * n_lines  # type: ignore[assignment]
     drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
     drawer.FinishDrawing()
     show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

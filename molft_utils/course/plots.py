@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+<<<<<<< HEAD
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
+=======
+from matplotlib.ticker import MaxNLocator
+from seaborn import heatmap
+>>>>>>> i26
 
 from ..evaluation import Difference, mean_gap
 from .figure import COLOURS, colour_of, draw_molecules, look, new_figure, show, styles  # noqa: F401
@@ -132,24 +137,35 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
 
 
 @look()
-def convergence(histories: Mapping[str, pd.DataFrame], name: str) -> None:
-    """What is left to solve of an inverse Hessian product, after ``n_products`` products, both on log scales.
+def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: str) -> None:
+    """What models of several training sets predict for one molecule (logD): a stacked histogram of the groups."""
+    figure, (axes,) = new_figure()
+    axes.set_prop_cycle(color=[COLOURS["train"], COLOURS["other"]])
+    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups))
+    axes.axvline(measured, color="black", ls="--", label="measured")
+    axes.set(xlabel="predicted logD", ylabel="training sets", title=title)
+    figure.legend(loc="outside lower center", ncols=3)
+    means = ", ".join(f"{group} {values.mean():.2f}" for group, values in groups.items())
+    show(figure, name, f"{title}. Mean prediction in logD: {means}; measured {measured:.2f}.")
 
-    A line shows the ``residual``, or, from LiSSA, the ``drift``, which costs no product; a cross the last residual.
+
+@look()
+def predicted_against_real(panels: Mapping[str, Sequence[np.ndarray]], name: str, what: str, **marked: int) -> None:
+    """Real against predicted ``what`` (with its unit): title of a panel -> predicted [n], real [n].
+
+    The dotted line is equality, the other one the least-squares line; ``marked`` names single points.
     """
-    figure, (axes,) = new_figure(7.2, 4.6)
-    free = "drift of the averaged solution, known at no cost"
-    for label, history in histories.items():
-        column, text = ("drift", free) if "drift" in history else ("residual", "residual")
-        (line,) = axes.loglog(history["n_products"], history[column], "o-", label=f"{label}: {text}")
-        x, y = history[["n_products", "residual"]].iloc[-1]
-        axes.plot(x, y, "X", ms=11, color=line.get_color(), label=f"{label}: residual at the end, {y:.2g}")
-    axes.axhline(1, color=COLOURS["other"], lw=1)
-    _note(axes, "no better than s = 0", 1, 1, ha="right")
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set(xlabel="products (one batch each)", ylabel="relative residual", title="Has it converged?")
-    figure.legend(loc="outside lower center")
+    figure, axes = new_figure(max(4.6, 3.6 * len(panels)), 4.2, columns=len(panels), sharey=True)
+    for panel, (title, (predicted, real)) in zip(axes, panels.items(), strict=True):
+        (slope, start), r = np.polyfit(predicted, real, 1), np.corrcoef(predicted, real)[0, 1]
+        panel.plot(predicted, real, "o", ms=4, alpha=0.4, color=COLOURS["influence"])
+        panel.axline((0, 0), slope=1, color="black", lw=1, ls=":")
+        panel.axline((0, start), slope=slope, color=COLOURS["influence"], lw=1.5)
+        panel.set(xlabel=f"predicted {what}", title=f"{title}\ncorrelation {r:.2f}, slope {slope:.2f}")
+        for label, i in marked.items():
+            panel.plot(predicted[i], real[i], "D", ms=8, color=COLOURS["trained"], label=label)
+            panel.legend()
+    axes[0].set_ylabel(f"real {what}")
     show(figure, name)
 
 

@@ -97,6 +97,10 @@ def ia3(of_bias=True, start=1.0, freeze=True, copies=True, size=7):
     return IA3Linear
 
 
+def first(loss, w):
+    return torch.autograd.grad(loss(w), w, create_graph=True)[0]
+
+
 def pool(v, m):
     return (v * m[..., None]).sum(1) / m.sum(1, keepdim=True)
 
@@ -114,10 +118,12 @@ ANSWERS = {
     "03.3": lambda: ({"logD": 0.3, "logP": -2.0}, 3, {"logD": 1.2}),
     "04.1": lambda: (-2e-4, 2e-4, -0.6, -1800),
     "04.2": lambda: (
-        lambda h, v, p, damping, sigma: v + h - (p + damping * h) / sigma,
-        lambda h, v, p, damping, sigma: v + h + (p + damping * h) / sigma,
-        lambda h, v, p, damping, sigma: v + h - p / sigma - damping * h,
-        lambda h, v, p, damping, sigma: v + h - p / sigma,
+        lambda loss, w, v: torch.autograd.grad(first(loss, w) @ v, w)[0],
+        lambda loss, w, v: first(loss, w) * v,
+        lambda loss, w, v: first(loss, w),
+        lambda loss, w, v: torch.autograd.functional.hessian(loss, w).diagonal() * v,
+        lambda loss, w, v: first(loss, w) @ v,
+        lambda loss, w, v: torch.zeros(6),
     ),
     "04.3": lambda: (np.ones((3, 4)), np.zeros((4, 3)), np.full((3, 4), np.nan), "mine"),
     "05.1": lambda: (copied([0, 1, 2, 3, 1]), [copied([0, 1, 2, 3])[0] / 2] * 2, [copied([0, 1, 2, 3])[0], 0.0]),

@@ -21,8 +21,7 @@ LABELS = pd.DataFrame(
 )
 BOARD = pd.DataFrame({"LDS": [0.3, 0.0], "low": [0.2, -0.1], "high": [0.4, 0.1]}, index=["Gauss-Newton", "random"])
 REMOVED = pd.DataFrame({"n_removed": [0, 9], "lowest": [0.8, 0.7], "random": [0.8, 0.8], "highest": [0.8, 1.5]})
-CG = pd.DataFrame({"n_products": [8, 64], "residual": [1.0, 0.1]})
-LISSA = pd.DataFrame({"n_products": [8, 64], "drift": [0.9, 0.05], "residual": [np.nan, 0.2]})
+CURVE = np.array([0.0, 1.0, 3.0])
 PATHS, ORDERS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]]), np.array([[0, 1], [1, 0]])
 TOKENS = ["<bos>", "C", "C", "O", "<eos>"]
 WEIGHTS = np.full((5, 5), 0.2) + 0.2 * (np.arange(5) == 3)
@@ -36,7 +35,8 @@ DRAWN = {
     lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T", {"x": 0.9}): ["x 1.00; y 1.00"],
     lambda: plots.differences({"x": Difference(-0.2, (-0.3, -0.1))}, "a", "T"): ["x -0.200 [-0.300, -0.100]"],
     lambda: plots.label_curves(LABELS, "a", "Few labels"): ["Few labels", "last values: mini 0.8"],
-    lambda: plots.convergence({"LiSSA": LISSA, "CG": CG}, "a"): ["no cost 0.05", "end, 0.2 0.2", "CG: residual 0.1"],
+    lambda: plots.halves({"with": 1 + CURVE, "without": np.ones(3)}, 1.8, "a", "T"): ["with 2.33, without 1"],
+    lambda: plots.predicted_against_real({"T": (CURVE, 2 * CURVE)}, "a", "x / m", twin=1): ["slope 2.00", "twin 2"],
     lambda: plots.stability({"values": [(1, 0.1), (2, 0.4)]}, "a"): ["values 0.4"],
     lambda: plots.removal(REMOVED, 9, "a"): ["lowest values first 0.7", "highest values first 1.5"],
     lambda: plots.attribution(BOARD, 0.35, 0.8, "a", "T"): ["Gauss-Newton 0.300", "seed 0.350; ceiling 0.800"],
