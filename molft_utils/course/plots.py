@@ -10,12 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-<<<<<<< HEAD
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
-=======
 from matplotlib.ticker import MaxNLocator
-from seaborn import heatmap
->>>>>>> i26
 
 from ..evaluation import Difference, mean_gap
 from .figure import COLOURS, colour_of, draw_molecules, look, new_figure, show, styles  # noqa: F401
