@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import memory
 import results
 import studies
 import study
@@ -151,3 +152,9 @@ def test_a_tiny_row_of_every_kind_of_recipe(tmp_path, monkeypatch):
     assert len(names) - model.numbers(TABLE).shape[1] == len(studies.COMPUTED_LOGP)
     dropping = studies.Dropping("lost sign", 0.5, "loss").row(cfg)
     assert dropping["n_dropped"] == round(0.5 * 11) and 0 <= dropping["auroc"] <= 1 and dropping["n_train"] == 10
+
+
+def test_memory_is_counted_and_its_peak_measured_in_another_process():
+    row = memory.StepMemory("mini", "bitfit").row(settings("smoke"))
+    assert row["trained"] == 4865 and row["optimiser"] == pytest.approx(12 * 4865 / 1e6)
+    assert 4 < row["peak"] < 2000  # weights alone have 3 MB
