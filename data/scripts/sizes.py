@@ -97,9 +97,8 @@ class PredictingDrops:
         if self.score in ("unrolled", "random"):
             queries = [validation] if self.losses == MEAN_LOSS else [test.iloc[[i]] for i in range(len(test))]
             found, seconds = unrolled(self.training, train, queries)
-            return (
-                (np.random.default_rng(0).permuted(found, axis=1), 0.0) if self.score == "random" else (found, seconds)
-            )
+            dealt = np.random.default_rng(0).permuted(found, axis=1)
+            return (dealt, 0.0) if self.score == "random" else (found, seconds)
         kernel, seconds = kernel_after(self.training, cfg)
         damping = BY_SIZE[self.score]
         every = kernel.scores(damping * kernel.largest_eigenvalue) if damping else kernel.gradient_products()

@@ -145,7 +145,7 @@ def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
     n_lines = max(legend.count("\n") + 1 for legend in legends)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    drawer.drawOptions().legendFraction = 0.1 * n_lines  # type: ignore[assignment]
+    drawer.drawOptions().legendFraction = 0.12 * n_lines  # type: ignore[assignment]
     drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
     drawer.FinishDrawing()
     show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

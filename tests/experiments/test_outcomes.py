@@ -28,7 +28,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         pipeline.FINGERPRINTS, pipeline.MLM, pipeline.REGRESSION, pipeline.GRADED, selection.POOLED,
-        selection.INFLUENCE, selection.KERNEL, selection.SHAPLEY,
+        selection.INFLUENCE, selection.KERNEL, selection.PATH, selection.SHAPLEY,
     )
 }  # fmt: skip
 
@@ -50,9 +50,11 @@ def outcomes() -> dict[str, list[float]]:
         scored = selection.influence(cfg, secondary, parameters=parameters)
         numbers[f"influence/{parameters}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
     train = selection.with_secondary(cfg, secondary)
-    both = pipeline.after_mlm(cfg, train, early_stopping=False)
+    both = selection.scored_fit(cfg, train)
     kernel = selection.kernel(both, train, secondary.head(2))
     numbers["kernel"] = [*(kernel.cross / kernel.largest_eigenvalue).ravel(), *kernel.train_residuals]
+    path = selection.kernel_path(both, train, secondary.head(2))
+    numbers["path"] = path.attributions(0.1).ravel()
     numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
     valued = selection.shapley(cfg, secondary)
     numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]

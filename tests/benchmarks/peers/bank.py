@@ -44,7 +44,7 @@ def compare() -> list[Row]:
     ]
     bank = load_bank()
     differences = [lds_difference(a.on_test, b.on_test, bank) for a, b in zip(kernel, ekfac, strict=True)]
-    return [*rows, mean_of_models("LDS, ours minus theirs", "kronfluence", "EK-FAC", differences, "rank correlation")]
+    return [*rows, mean_of_models("LDS, ours minus theirs", "kronfluence", "EK-FAC", differences)]
 
 
 def of_each(models: Sequence[Problem], scores: Callable[..., Scored]) -> list[Scored]:
@@ -85,7 +85,7 @@ def over_five(models: Sequence[Problem], library: str, method: str, found: Seque
         case = f"LDS, test molecules, model {given.cfg.seed}"
         rows.append(Row(case, library, method, grade.value, *grade.interval, "rank correlation", note))
     graded = [(grade.value, grade.interval) for grade in grades]
-    rows.append(mean_of_models("LDS, test molecules", library, method, graded, "rank correlation"))
+    rows.append(mean_of_models("LDS, test molecules", library, method, graded))
     if seconds := [scored.seconds for scored in found if scored.seconds]:
         n_queries, n_train = found[0].values.shape
         mean = sum(seconds) / len(seconds)

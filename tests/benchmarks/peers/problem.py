@@ -112,18 +112,23 @@ def size_of_shifts(models: Sequence[Problem], library: str, method: str, found: 
     correlations = [(size.correlation, size.correlation_interval) for size in sizes]
     slopes = [(size.slope, size.slope_interval) for size in sizes]
     return [
-        mean_of_models("strongest shifts, correlation", library, method, correlations, "correlation"),
-        mean_of_models("strongest shifts, slope", library, method, slopes, "real / predicted"),
+        mean_of_models("strongest shifts, correlation", library, method, correlations, "correlation", "queries"),
+        mean_of_models("strongest shifts, slope", library, method, slopes, "real / predicted", "queries"),
     ]
 
 
 def mean_of_models(
-    case: str, library: str, method: str, found: Sequence[tuple[float, tuple[float, float]]], unit: str
+    case: str,
+    library: str,
+    method: str,
+    found: Sequence[tuple[float, tuple[float, float]]],
+    unit: str = "rank correlation",
+    over: str = "queries and subsets",
 ) -> Row:
     """The mean over models of a figure, given with its interval for each; its range is in the note."""
     values, intervals = zip(*found, strict=True)
     mean, interval = over_models(values, intervals)
-    note = "95 % interval over queries and subsets"
+    note = f"95 % interval over {over}"
     if len(found) > 1:
-        note += f", and over {len(found)} models, {min(values):.3f} to {max(values):.3f}"
+        note += f", and over {len(found)} models, {min(values):.4g} to {max(values):.4g}"
     return Row(case, library, method, mean, *interval, unit, note)

@@ -37,7 +37,7 @@ def compare() -> list[Row]:
         kernel = kernel_scores(given, n)
         rows += graded("molft", f"Gauss-Newton kernel, {n:,} buckets, damping {kernel.setting}", kernel, CHOSEN)
         (sketch,) = trak_scores(given, n, True, [kernel.setting]).values()
-        method = f"TRAK, {n:,} projections by molft's count sketch, regularisation {sketch.setting}"
+        method = f"TRAK, {n:,} projections by count sketch, regularisation {sketch.setting}"
         rows += graded("traker", method, sketch, "; the kernel's damping")
         rows += [*size_of_shifts([given], "traker", method, [sketch]), agreement(n, sketch, kernel)]
         if n in DENSE:
@@ -90,7 +90,7 @@ def agreement(n: int, trak: Scored, kernel: Scored) -> Row:
     """The largest difference of two arrays of scores, by the largest score."""
     difference = float(np.abs(trak.values - kernel.values).max() / np.abs(kernel.values).max())
     case, note = f"scores, {n:,} projections: agreement", "largest difference from ours, of the largest score"
-    return Row(case, "traker", "TRAK with molft's count sketch", *[difference] * 3, "relative", note)
+    return Row(case, "traker", "TRAK by count sketch", *[difference] * 3, "relative", note)
 
 
 if __name__ == "__main__":
