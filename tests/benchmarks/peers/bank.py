@@ -1,4 +1,4 @@
-"""Scores graded by real retraining: molft's kernel and kronfluence's EK-FAC, each of the same five models.
+"""Scores graded by real retraining: molft's kernel, at the end and along a training, and EK-FAC, of five models.
 
 The models are those of ``data/results/lds.csv``. A damping is chosen by one rule: the best on the validation molecules
 of the first model, and then taken for all. What is shown is the LDS on the test molecules, and whether the strongest
@@ -22,7 +22,7 @@ from problem import (
     size_of_shifts,
 )  # fmt: skip
 from rows import Row, timed, write
-from studies import DAMPINGS, SEEDS, kernel_of
+from studies import DAMPINGS, PATH_DAMPINGS, SEEDS, kernel_of, path_of
 
 #: EK-FAC takes minutes for each damping: its library's default, an absolute one, and its heuristic are compared with
 #: two shares of the kernel's largest eigenvalue.
@@ -32,19 +32,23 @@ OTHER = EKFAC_SHARES[1]
 
 def compare() -> list[Row]:
     models = [problem(seed) for seed in SEEDS]
-    kernel, ekfac = of_each(models, kernel_scores), of_each(models, ekfac_scores)
+    kernel, along, ekfac = (of_each(models, scores) for scores in (kernel_scores, path_scores, ekfac_scores))
     product = [Scored(kernel_of(given.cfg).gradient_products(), "none") for given in models]
     own = " (default)" if ekfac[0].setting == EKFAC_DEFAULT else ""
     rows = [
-        *over_five(models, "molft", "gradient product", product),
+        *over_five(models, "molft", "gradient product", product, sizes=False),
         *over_five(models, "molft", f"Gauss-Newton kernel, damping {kernel[0].setting}", kernel),
+        # Along a training each moment has residuals of its own: the sizes are those of data/results/shifts.csv.
+        *over_five(models, "molft", f"along the training, damping {along[0].setting}", along, sizes=False),
         *over_five(models, "kronfluence", f"EK-FAC, damping {ekfac[0].setting}{own}", ekfac),
         # In size it may need another damping than in rank: the first model with the kernel's.
         *size_of_shifts(models[:1], "kronfluence", f"EK-FAC, damping {OTHER}", [ekfac_scores(models[0], OTHER)]),
     ]
     bank = load_bank()
-    differences = [lds_difference(a.on_test, b.on_test, bank) for a, b in zip(kernel, ekfac, strict=True)]
-    return [*rows, mean_of_models("LDS, ours minus theirs", "kronfluence", "EK-FAC", differences)]
+    for case, ours in (("LDS, ours minus theirs", kernel), ("LDS, along the training minus theirs", along)):
+        differences = [lds_difference(a.on_test, b.on_test, bank) for a, b in zip(ours, ekfac, strict=True)]
+        rows.append(mean_of_models(case, "kronfluence", "EK-FAC", differences))
+    return rows
 
 
 def of_each(models: Sequence[Problem], scores: Callable[..., Scored]) -> list[Scored]:
@@ -57,6 +61,14 @@ def kernel_scores(given: Problem, damping: str | None = None) -> Scored:
     """The kernel's scores with a damping, a share of the largest eigenvalue; None chooses it."""
     kernel = kernel_of(given.cfg)
     found = {f"{share:g}": kernel.scores(share * kernel.largest_eigenvalue) for share in DAMPINGS}
+    chosen = damping or best_on_validation(found, found.__getitem__)
+    return Scored(found[chosen], chosen)
+
+
+def path_scores(given: Problem, damping: str | None = None) -> Scored:
+    """The same, added up along the training."""
+    path = path_of(given.cfg, first_and_last=False)
+    found = {f"{share:g}": path.scores(share) for share in PATH_DAMPINGS}
     chosen = damping or best_on_validation(found, found.__getitem__)
     return Scored(found[chosen], chosen)
 
@@ -76,7 +88,9 @@ def ekfac_scores(given: Problem, damping: str | None = None) -> Scored:
     return kept(given, "ekfac", {"damping": damping, "kronfluence": version("kronfluence")}, compute)
 
 
-def over_five(models: Sequence[Problem], library: str, method: str, found: Sequence[Scored]) -> list[Row]:
+def over_five(
+    models: Sequence[Problem], library: str, method: str, found: Sequence[Scored], sizes: bool = True
+) -> list[Row]:
     """LDS, and correlation and slope of the strongest shifts: means over the models; the LDS of each as well."""
     bank, rows = load_bank(), []
     grades = [lds(scored.on_test, bank) for scored in found]
@@ -90,7 +104,7 @@ def over_five(models: Sequence[Problem], library: str, method: str, found: Seque
         n_queries, n_train = found[0].values.shape
         mean = sum(seconds) / len(seconds)
         rows.append(cost(f"CPU time, {n_queries:,} queries", library, method, mean, f"for {n_train:,} scores each"))
-    return rows if method == "gradient product" else [*rows, *size_of_shifts(models, library, method, found)]
+    return [*rows, *size_of_shifts(models, library, method, found)] if sizes else rows
 
 
 if __name__ == "__main__":
