@@ -26,6 +26,9 @@ from .errors import CheckpointError, MolftError, SettingsError
 from .molformer import FeatureMap, MolformerConfig
 from .settings import EVERY_METHOD, Settings
 
+# peft uses the old name of a property of transformers. Here, as notebooks call peft as well.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+
 HEAD = "classifier"
 
 #: Files of a saved adapter, besides the configuration and peft's own.
@@ -83,9 +86,7 @@ def _ia3(head: list[str]) -> IA3Config:
 def _wrapped(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     hold_omega(model)
     try:
-        with warnings.catch_warnings():  # peft uses the old name of a property of transformers
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            wrapped = cast(PeftModel, get_peft_model(model, config))
+        wrapped = cast(PeftModel, get_peft_model(model, config))
     except ImportError as error:  # torchao is too old for peft, as on Colab
         raise MolftError(f"peft cannot start: {error}. Remedy: pip uninstall --yes torchao") from error
     config.task_type = NOT_ALONE

@@ -20,6 +20,7 @@ from sklearn.model_selection import KFold
 from sklearn.svm import SVR
 
 from descriptors import COMPUTED_LOGP, DESCRIBED, DESCRIPTORS, described, on_descriptors
+from memory import memory
 from molft_utils.cache import Kind, cached
 from molft_utils.data import ecfp4_counts, random_forest, svr
 from molft_utils.evaluation import BANK, Bank, auroc, lds, lds_difference, load_bank, scores, shift_agreement, sweep
@@ -707,6 +708,6 @@ STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
         learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels,
-        method_labels, selecting, validation_labels, seed_variance, drops, smoothness,
+        method_labels, selecting, validation_labels, seed_variance, drops, smoothness, memory,
     )
 }  # fmt: skip

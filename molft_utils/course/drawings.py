@@ -24,7 +24,7 @@ _ATOM = re.compile(r"^(\[[^]]+\]|Br|Cl|[BCNOPSFIbcnops])$")
 def adapters(trained: Mapping[str, int], name: str) -> None:
     """A linear layer from x to h as each method changes it, what trains in colour; ``trained``: method -> number."""
     titles = {"full": "Full fine-tuning", "bitfit": "BitFit", "lora": "LoRA", "ia3": "(IA)³"}
-    figure, axes = new_figure(12.8, 4.0, columns=4)
+    figure, axes = new_figure(7.2, 7.8, columns=2, rows=2)
     for panel, (method, title) in zip(axes, titles.items(), strict=True):
         _layer(panel, method)
         panel.set_title(f"{title}\n{trained[method]:,} parameters train", loc="center")
@@ -63,7 +63,7 @@ def _layer(panel: Axes, method: str) -> None:
 def switching(sizes: Mapping[str, int], name: str) -> None:
     """Two uses of adapters: small files for one checkpoint, or merged. ``sizes``: "checkpoint", "adapter" -> bytes."""
     whole, small = f"{sizes['checkpoint'] / 1e6:.1f} MB", f"{sizes['adapter'] / 1e6:.1f} MB"
-    figure, (left, right) = new_figure(11.0, 3.8, columns=2)
+    figure, (left, right) = new_figure(7.2, 7.2, rows=2)
     _blank(left)
     left.set_title("Switching: one checkpoint, one adapter per task", loc="center")
     _box(left, 4, 2.6, 6.4, 2.2, f"checkpoint, frozen\n{whole}, loaded once", False)

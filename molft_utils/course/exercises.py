@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, get_peft_model
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 from torch import nn
 from transformers import PretrainedConfig
@@ -340,60 +340,65 @@ def enough_clean_labels(answer: Mapping[int, float]) -> str:
     return f"AUROC: {found}. How much does it change if you draw other molecules, as many as before?"
 
 
-@exercise("06.1", "three numbers: (rank, rate, trained)", "Compare 'validation' in the rows with sweep['best'].")
-def best_rank(answer: Sequence[float]) -> None:
-    sweep = results.sweep()
-    rows = sweep[sweep["name"].str.startswith("lora-all") & (sweep["epochs"] == 4) & sweep["best"]]
-    rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int))
-    triples = rows[["rank", "rate", "trained"]].to_numpy(dtype=float)
-    mistakes = {"that one is best on the *test* split, which must choose nothing.": triples[rows["test"].argmin()]}
-    mistakes |= {f"rank {triple[0]:.0f} is not the best on validation.": triple for triple in triples}
-    require_close(answer, triples[rows["validation"].argmin()], 1e-6, mistakes)
-
-
 @exercise(
-    "06.2",
-    "the function or class LoRALinear",
-    "layer(x) + alpha / r * x @ A.T @ B.T, with layer.requires_grad_(False).",
+    "06.1",
+    "the function or class IA3Linear",
+    "l = torch.nn.Parameter(torch.ones(layer.out_features)); forward returns l * layer(x).",
 )
-def lora_linear(answer: Callable[[nn.Linear, int, float], Any]) -> str:
-    """A LoRA layer that is equal to the library's, before and after merging."""
-    r, alpha = 3, 6
+def ia3_linear(answer: Callable[[nn.Linear], Any]) -> str:
+    """An (IA)^3 layer that is equal to the library's, before and after merging."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         layer, x = nn.Linear(12, 7), torch.randn(5, 12)
-        ours = answer(copy.deepcopy(layer), r, alpha)
+        ours = answer(copy.deepcopy(layer))
         trains = {name for name, p in ours.named_parameters() if p.requires_grad}
-        if trains != {"A", "B"}:
-            raise Missed(f"only A and B should train; in yours it is {', '.join(sorted(trains)) or 'nothing'}.")
+        if trains != {"l"}:
+            raise Missed(f"only l should train; in yours it is {', '.join(sorted(trains)) or 'nothing'}.")
+        if ours.l.shape != (7,):
+            raise Missed(f"l needs one factor per output of the layer, [7]; yours is {list(ours.l.shape)}.")
         if not torch.allclose(ours(x), layer(x), atol=1e-5):
-            raise Missed("at the start the output must be that of the layer: B = 0.")
-        if not ours.A.any():
-            raise Missed("A and B are both zero: then both gradients are zero, and nothing is ever learnt.")
+            raise Missed("at the start the output must be that of the layer: l = 1.")
         theirs = get_peft_model(
-            nn.Sequential(copy.deepcopy(layer)), LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"])
+            nn.Sequential(copy.deepcopy(layer)), IA3Config(target_modules=["0"], feedforward_modules=[])
         )
-        A, B = (next(p for name, p in theirs.named_parameters() if f"lora_{letter}" in name) for letter in "AB")
-        B.normal_()
-        ours.A.copy_(A)
-        ours.B.copy_(B)
+        factors = next(p for name, p in theirs.named_parameters() if "ia3_l" in name)
+        factors.normal_()
+        ours.l.copy_(factors.flatten())
         expected = theirs(x)
-        mistakes = {"the update is there, but not its scale alpha / r.": layer(x) + x @ A.T @ B.T}
+        mistakes = {"the bias is not scaled: l * (W x + b).": x @ (factors * layer.weight).T + layer.bias}
         require_close(ours(x), expected, 1e-5, mistakes)
         if not torch.allclose(ours.merge()(x), expected, atol=1e-5):
-            raise Missed("forward is right; merge() is not: W + alpha / r * B @ A.")
+            raise Missed("forward is right; merge() is not: l[:, None] * W, and l * b.")
         if not torch.allclose(ours(x), expected, atol=1e-5):
-            raise Missed("merge() has changed the layer itself, so the update counts twice: copy the layer first.")
+            raise Missed("merge() has changed the layer itself, so l counts twice: copy the layer first.")
     return "Equal to peft's, both separate from the weights and merged into them."
 
 
-@exercise("06.3", "a table with the columns selection, method, seeds, rates", "One row per cell.", is_open=True)
+@exercise("06.2", "three numbers: (rank, rate, share)", "Compare 'validation' in the rows with sweep['best'].")
+def best_rank(answer: Sequence[float]) -> None:
+    sweep = results.sweep()
+    whole = sweep["trained"].max()  # full fine-tuning trains everything
+    rows = sweep[sweep["name"].str.startswith("lora-all") & (sweep["epochs"] == 4) & sweep["best"]]
+    rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int), share=rows["trained"] / whole)
+    triples = rows[["rank", "rate", "share"]].to_numpy(dtype=float)
+    right, on_test = triples[rows["validation"].argmin()], triples[rows["test"].argmin()]
+    mistakes = {"that one is best on the *test* split, which must choose nothing.": on_test}
+    mistakes |= {f"rank {triple[0]:.0f} is not the best on validation.": triple for triple in triples}
+    mistakes["that is a percentage: divide it by 100."] = right * [1, 1, 100]
+    of_both = "that is the share of model and adapter together; divide by what full fine-tuning trains."
+    mistakes[of_both] = right / [1, 1, 1 + right[2]]
+    require_close(answer, right, 1e-3, mistakes)
+
+
+@exercise("06.3", "a table with the columns method, rates, seeds", "One row per method.", is_open=True)
 def plan_of_36(answer: Any) -> str:
-    plan = pd.DataFrame(answer)
-    n_models = int((plan["seeds"] * plan["rates"]).sum())
+    plan, known = pd.DataFrame(answer), list(results.sweep()["name"].unique())
+    if unknown := sorted(set(plan["method"]) - set(known)):
+        raise Missed(f"there is no method {unknown[0]!r}; choose from {'; '.join(known)}.")
+    n_models = int((plan["rates"] + plan["seeds"] - 1).sum())
     if n_models > 36:
         raise Missed(f"that is {n_models} models; you have 36.")
-    sd = load_results("grid").groupby("variant")["rmse"].std().median()
+    sd = load_results("fair").groupby("variant")["rmse"].std().median()
     reach = 2 * sd * (2 / plan["seeds"]) ** 0.5
-    found = ", ".join(f"{s}/{m} {r:.3f}" for s, m, r in zip(plan["selection"], plan["method"], reach, strict=True))
-    return f"{n_models} models. With one rate and so many seeds a cell can show a difference of about (logD): {found}."
+    found = "; ".join(f"{m} {r:.3f}" for m, r in zip(plan["method"], reach, strict=True))
+    return f"{n_models} models. With so many seeds a method can show a difference of about (logD): {found}."

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator
-from seaborn import heatmap
 
 from ..evaluation import Difference, auroc, mean_gap
 from .figure import COLOURS, colour_of, draw_molecules, label_ends, look, new_figure, show, styles  # noqa: F401
@@ -73,13 +71,21 @@ def intervals(rows: Mapping[str, Sequence[float]], name: str, title: str, unit: 
 
 
 @look()
-def differences(rows: Mapping[str, Difference], name: str, title: str, unit: str = "logD") -> None:
-    """Paired differences of the test RMSE with their intervals, one per row; coloured if an interval excludes zero."""
+def differences(
+    rows: Mapping[str, Difference], name: str, title: str, unit: str = "logD", margin: float = 0.0, reach: float = 0.0
+) -> None:
+    """Paired differences of the test RMSE with their intervals, one per row; coloured if an interval excludes zero.
+
+    ``margin``: half the width of a shaded band around zero; ``reach``: where the axis ends, if it should cut intervals.
+    """
     figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
     verdicts = [found.verdict for found in rows.values()]
     _rows(axes, {row: (found.value, *found.interval) for row, found in rows.items()}, [COLOURS[v] for v in verdicts])
     axes.axvline(0, color="black", lw=1)
+    axes.axvspan(-margin, margin, color=COLOURS["other"], alpha=0.15)
     axes.set(xlabel=f"change of the test RMSE / {unit} (left: better)", title=title)
+    if reach:
+        axes.set_xlim(-reach, reach)
     for verdict in dict.fromkeys(verdicts):
         axes.plot([], [], "o", color=COLOURS[verdict], label=verdict)
     figure.legend(loc="outside lower center", ncols=3)
@@ -208,85 +214,81 @@ def selection_curves(table: pd.DataFrame, kind: str, rules: Sequence[str], name:
 
 
 @look()
-def table3(panels: Mapping[str, pd.DataFrame], mean_predictor: float, name: str) -> None:
-    """Heat maps of the test RMSE (logD) by selection and method; white is the error of predicting the mean.
-
-    Each panel has one row per cell: ``selection``, ``method``, ``rmse`` and, if known, ``rmse_low`` to ``rmse_high``.
-    """
-    figure, axes = new_figure(7.0 * len(panels), 3.8, columns=len(panels))
-    said = []
-    for panel, (title, cells) in zip(axes, panels.items(), strict=True):
-        texts = cells["rmse"].map("{:.3f}".format)
-        if "rmse_low" in cells:
-            texts += [f"\n[{cell.rmse_low:.2f}, {cell.rmse_high:.2f}]" for cell in cells.itertuples()]
-        grid = cells.assign(text=texts).pivot(index="selection", columns="method")
-        grid = grid.reindex(cells["selection"].unique()).reindex(columns=cells["method"].unique(), level="method")
-        look_of = {"cmap": "RdBu_r", "norm": TwoSlopeNorm(mean_predictor, vmin=0.6, vmax=2.7), "cbar": False}
-        heatmap(grid["rmse"], annot=grid["text"], fmt="", annot_kws={"size": 10}, ax=panel, **look_of)
-        panel.set(title=title, xlabel="", ylabel="")
-        panel.tick_params(rotation=0)
-        said.append(f"{title}: " + ", ".join(f"{c.selection}/{c.method} {c.rmse:.2f}" for c in cells.itertuples()))
-    ticks = [0.6, 0.8, 1, 1.2, 1.5, 2, 2.5]
-    figure.colorbar(axes[0].collections[0], ax=list(axes), label="test RMSE / logD", ticks=ticks)
-    show(figure, name, f"Test RMSE in logD by selection and method. {'; '.join(said)}.")
-
-
-@look()
-def table4(cells: pd.DataFrame, time: pd.Series, minutes: pd.Series, name: str) -> None:
-    """What a method costs: time relative to full fine-tuning, ours and the report's, and test RMSE (logD).
-
-    ``cells`` has one row per ``method``: ``rmse``, ``rmse_low``, ``rmse_high``. ``time`` is ours and ``minutes`` the
-    report's, by method, each in any unit.
-    """
-    cells = cells.set_index("method")
-    relative = pd.DataFrame({"ours": time / time["full"], "report": minutes / minutes["full"]}).loc[cells.index]
-    figure, (left, right) = new_figure(10.0, 3.4, columns=2)
-    relative.plot.barh(ax=left, width=0.8, color=COLOURS, legend=False)
-    left.set(xlabel="time / time of full fine-tuning", ylabel="", title="Time", ylim=(len(cells) - 0.4, -0.6))
+def error_strip(
+    rows: Mapping[str, Mapping[str, Sequence[float]]], constants: Mapping[str, float], name: str, title: str
+) -> None:
+    """Errors (logD) on a line for each row, those of the "report" and "ours"; ``constants``: vertical lines."""
+    figure, (axes,) = new_figure(7.2, 1.9 + 0.45 * len(rows))
+    for place, points in enumerate(rows.values()):
+        for side, values in points.items():
+            look_of = {"marker": "X" if side == "report" else "o", "color": COLOURS[side]}
+            axes.scatter(values, [place] * len(values), s=60, label=None if place else side, **look_of)
+    for label, value in constants.items():
+        axes.axvline(value, color=COLOURS["other"], ls=":")
+        axes.annotate(f"{label} ", (value, -0.7), rotation=35, va="bottom", size=10)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel="test RMSE / logD", ylim=(len(rows) - 0.4, -0.7), xlim=(0.5, None))
+    axes.set_title(title, pad=75)
     figure.legend(loc="outside lower center", ncols=2)
-    rows = cells[["rmse", "rmse_low", "rmse_high"]].T.to_dict("list")
-    _rows(right, rows, [colour_of(method) for method in rows])
-    right.set(xlabel="test RMSE / logD", title="Error", xlim=(0, None))
-    said = "; ".join(f"{row}: time {relative['ours'][row]:.2f}, RMSE {rmse:.2f}" for row, (rmse, _, _) in rows.items())
-    show(figure, name, f"Cost by method, time relative to full fine-tuning. {said}.")
+    said = [f"{row}, {side} {', '.join(f'{v:.2f}' for v in x)}" for row, p in rows.items() for side, x in p.items()]
+    lines = ", ".join(f"{label} {value:.2f}" for label, value in constants.items())
+    show(figure, name, f"{title}. Test RMSE in logD: {'; '.join(said)}. Lines: {lines}.")
 
 
 @look()
-def rate_curves(table: pd.DataFrame, mean_predictor: float, name: str) -> None:
-    """Validation RMSE (logD) against the learning rate, one line per method, one panel per number of epochs.
+def loss_histories(table: pd.DataFrame, names: Mapping[str, str], name: str, title: str) -> None:
+    """Losses (logD²) by ``epoch``: a thin line per ``seed`` and the mean; ``names``: ``variant`` -> label."""
+    figure, axes = new_figure(7.2, 6.4, rows=2, sharex=True)
+    panels = {"train_loss": "Training loss", "validation_loss": "Validation loss"}
+    for panel, (column, label) in zip(axes, panels.items(), strict=True):
+        for variant, colour in zip(names, (COLOURS["train"], COLOURS["validation"]), strict=True):
+            wide = table[table["variant"] == variant].pivot(index="epoch", columns="seed", values=column)
+            panel.plot(wide, color=colour, lw=1, alpha=0.7)
+            panel.plot(wide.mean(axis=1), color=colour, lw=3, label=names[variant])
+        panel.set(
+            ylabel="mean squared error / logD²", title=f"{label}: {table['seed'].nunique()} seeds, and their mean"
+        )
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(title=title)
+    axes[1].set_xlabel("epoch")
+    show(figure, name)
 
-    ``table`` has ``name``, ``epochs``, ``rate``, ``validation``, and ``best``: the chosen rate, which has a ring. The
-    dotted line is the validation RMSE of predicting the mean.
+
+@look()
+def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean_predictor: float, name: str) -> None:
+    """Validation RMSE (logD) against the learning rate; ``families``: title of a panel -> its methods, a line for each.
+
+    ``table`` has ``name``, ``rate``, ``validation``, and ``best``: the chosen rate, which has a ring. In the shaded
+    region a model is no better than predicting the mean.
     """
-    epochs, said = sorted(table["epochs"].unique()), []
-    figure, axes = new_figure(6.4 * len(epochs), 4.8, columns=len(epochs))
-    for panel, n in zip(axes, epochs, strict=True):
-        for label, style in styles(table["name"]).items():
-            rows = table[(table["name"] == label) & (table["epochs"] == n)].sort_values("rate")
-            panel.plot(rows["rate"], rows["validation"], lw=1.6, ms=5, label=label, **style)
-            for best in rows[rows["best"]].itertuples():
-                panel.plot(best.rate, best.validation, "o", ms=13, mfc="none", mec=style["color"], mew=1.6)
-                said.append(f"{label}, {n} epochs: {best.validation:.2f} at {best.rate:.0e}")
-        panel.axhline(mean_predictor, color=COLOURS["other"], ls=":")
-        panel.set(xscale="log", xlabel="learning rate", title=f"{n} epochs")
+    figure, axes = new_figure(7.2, 4.0 * len(families), rows=len(families), sharex=True)
+    for panel, (title, methods) in zip(axes, families.items(), strict=True):
+        for method, style in styles(methods).items():
+            rows = table[table["name"] == method].sort_values("rate")
+            chosen = rows[rows["best"]]
+            panel.plot(rows["rate"], rows["validation"], lw=1.8, ms=5, label=method, **style)
+            panel.plot(chosen["rate"], chosen["validation"], "o", ms=13, mfc="none", mec=style["color"], mew=1.6)
+        panel.axhspan(mean_predictor - 0.01, mean_predictor + 0.06, color=COLOURS["other"], alpha=0.15)
+        _note(panel, "no better than predicting the mean", 0.02, mean_predictor)
+        panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
         panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
-    axes[0].set(ylabel="validation RMSE / logD")
-    _note(axes[0], "predict the mean", 0.02, mean_predictor)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+        panel.legend(loc="center left")
+    axes[-1].set(xlabel="learning rate", xlim=(table["rate"].min() / 60, 1.5 * table["rate"].max()))
+    said = [f"{row.name}: {row.validation:.2f} at {row.rate:.0e}" for row in table[table["best"]].itertuples()]
     show(figure, name, f"Validation RMSE against the learning rate. Best: {'; '.join(said)}.")
 
 
 @look()
 def seed_variance(gaps: pd.Series, a: str, b: str, name: str) -> None:
     """Test RMSE (logD) of a minus that of b, by seed, and the mean of these gaps as the number of seeds grows."""
-    figure, (left, right) = new_figure(11.6, 3.8, columns=2)
+    figure, (left, right) = new_figure(7.2, 7.0, rows=2)
     reach = float(gaps.abs().max()) * 1.05
     for side, label, colour in ((gaps < 0, a, COLOURS["better"]), (gaps > 0, b, COLOURS["worse"])):
         text = f"{label} is better: {side.sum()} of {len(gaps)} seeds"
         left.hist(gaps[side], np.linspace(-reach, reach, 17), color=colour, label=text)
     left.axvline(0, color="black", lw=1)
     left.set(xlabel="difference of one seed / logD", ylabel="seeds", title="One seed always has a winner")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center")
     counts = range(3, len(gaps) + 1)
     means = [mean_gap(gaps.iloc[:n]) for n in counts]
     low, high = zip(*(found.interval for found in means), strict=True)

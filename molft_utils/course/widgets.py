@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from ipywidgets import interactive
-from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedModel
 
 from ..data import canonicalise, similarities
@@ -135,26 +134,5 @@ def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: st
 
 
 @plots.look()
-def cell_menu(
-    cells: Mapping[str, tuple[pd.DataFrame, np.ndarray]], test: pd.DataFrame, name: str, unit: str = "logD"
-) -> None:
-    """Choose a cell of the grid. ``cells``: name -> history (``epoch``, ``train_loss``), test predictions [n]."""
-
-    def describe(cell: str) -> None:
-        history, predictions = cells[cell]
-        display(history[["epoch", "train_loss"]].set_index("epoch").round(3).T)
-        rows = test[["smiles", "label"]].assign(prediction=predictions)
-        display(rows.assign(error=(rows["prediction"] - rows["label"]).abs()).nlargest(4, "error").round(2))
-
-    display(interactive(describe, cell=ipywidgets.Dropdown(options=list(cells), description="cell")))
-    figure, (axes,) = plots.new_figure()
-    for cell, style in plots.styles(cells).items():
-        axes.plot(cells[cell][0]["epoch"], cells[cell][0]["train_loss"], label=cell, **style)
-    axes.set(xlabel="epoch", ylabel=f"training loss / {unit}²", ylim=(0, None), title="Training loss of each method")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside right upper")
-    plots.show(figure, name)
-
-
 def _slider(description: str, low: int, high: int) -> ipywidgets.IntSlider:
     return ipywidgets.IntSlider(low, min=low, max=high, description=description, continuous_update=False)

@@ -8,17 +8,19 @@ from molft_utils.course import drawings, plots
 from molft_utils.evaluation import Difference
 
 SWEEP = pd.DataFrame(
-    [("full", 4, 1e-3, 0.8, True), ("full", 4, 1e-2, 0.9, False), ("lora", 4, 1e-2, 0.7, True)],
-    columns=["name", "epochs", "rate", "validation", "best"],
+    [("full", 1e-3, 0.8, True), ("full", 1e-2, 0.9, False), ("lora", 1e-2, 0.7, True)],
+    columns=["name", "rate", "validation", "best"],
 )
-CELLS = pd.DataFrame({"selection": "none", "method": ["full", "lora"], "rmse": [0.7, 0.9], "trained": [100_000, 2000]})
-CELLS = CELLS.assign(rmse_low=CELLS["rmse"] - 0.1, rmse_high=CELLS["rmse"] + 0.1)
+HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8]})
+ERRORS = {"Table 1": {"report": [1.1], "ours": [0.7, 0.8]}}
+HISTORIES = pd.concat(
+    HISTORY.assign(variant=v, seed=s, train_loss=loss) for s in (0, 1) for v, loss in (("x", 0.8), ("y", 0.6))
+)
 LABELS = pd.DataFrame(
     {"model": "mini", "labels": [100, 300], "mean": [1.0, 0.8], "low": [0.9, 0.7], "high": [1.1, 0.9]}
 )
 BOARD = pd.DataFrame({"LDS": [0.3, 0.0], "low": [0.2, -0.1], "high": [0.4, 0.1]}, index=["Gauss-Newton", "random"])
 CURVE = np.array([0.0, 1.0, 3.0])
-SECONDS = pd.Series(dict(full=2.0, lora=1.0))
 PATHS, ORDERS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]]), np.array([[0, 1], [1, 0]])
 TOKENS = ["<bos>", "C", "C", "O", "<eos>"]
 WEIGHTS = np.full((5, 5), 0.2) + 0.2 * (np.arange(5) == 3)
@@ -36,9 +38,9 @@ DRAWN = {
     lambda: plots.halves({"with": 1 + CURVE, "without": np.ones(3)}, 1.8, "a", "T"): ["with 2.33, without 1"],
     lambda: plots.predicted_against_real({"T": (CURVE, 2 * CURVE)}, "a", "x / m", twin=1): ["slope 2.00", "twin 2"],
     lambda: plots.attribution(BOARD, 0.35, 0.8, "a", "T"): ["Gauss-Newton 0.300", "seed 0.350; ceiling 0.800"],
-    lambda: plots.table3({"ours": CELLS, "report": CELLS.iloc[:, :3]}, 1.2, "a"): ["none/lora 0.90"],
-    lambda: plots.table4(CELLS, SECONDS, SECONDS, "a"): ["lora: time 0.50"],
-    lambda: plots.rate_curves(SWEEP, 1.2, "a"): ["full, 4 epochs: 0.80 at 1e-03", "lora, 4 epochs: 0.70 at 1e-02"],
+    lambda: plots.error_strip(ERRORS, {"the mean": 1.2}, "a", "T"): ["Table 1, report 1.10", "ours 0.70, 0.80"],
+    lambda: plots.loss_histories(HISTORIES, {"x": "without", "y": "with"}, "a", "T"): ["without 0.8, with 0.6"],
+    lambda: plots.rate_curves(SWEEP, {"T": ["full", "lora"]}, 1.2, "a"): ["full: 0.80 at 1e-03; lora: 0.70 at 1e-02"],
     lambda: plots.seed_variance(pd.Series([-0.1, 0.2, 0.1, 0.3]), "with", "without", "a"): ["without with 3", "+0.125"],
     lambda: drawings.adapters(dict(full=20, bitfit=2, lora=4, ia3=2), "a"): ["LoRA 4, "],
     lambda: drawings.switching(dict(checkpoint=2 * 10**8, adapter=70_000), "a"): ["200.0 MB", "adapters of 0.1 MB"],

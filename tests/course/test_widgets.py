@@ -50,16 +50,6 @@ def test_lissa_diverges_below_half_the_largest_eigenvalue(shown, capsys):
         assert word in capsys.readouterr().out
 
 
-def test_a_cell_shows_its_curve_and_its_worst_molecules(shown):
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.7]})
-    test = pd.DataFrame({"smiles": list("ABCDE"), "label": [0.0] * 5})
-    cells = {"full": (history, np.arange(5.0)), "lora": (history.assign(train_loss=0.9), -(np.arange(5.0) ** 2))}
-    widgets.cell_menu(cells, test, "a")
-    assert shown[-1].endswith("full 0.7, lora 0.9.")
-    moved(shown, "lora")
-    assert shown[-1]["smiles"].tolist() == list("EDCB") and shown[-2].loc["train_loss"].tolist() == [0.9, 0.9]
-
-
 def test_any_token_can_be_masked(shown, capsys):
     model = load_model("mini", task="mlm")
     widgets.fill_mask_menu({"before": model, "after": model}, "CCO", "a", "T")

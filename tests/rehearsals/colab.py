@@ -36,7 +36,7 @@ def make_remote(repository: str) -> Path:
 
 def main() -> None:
     """Run the notebooks; stop with the first that fails."""
-    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     repository = re.search(r"/github/([\w.-]+/[\w.-]+)/blob/", notebooks[0].read_text(encoding="utf-8"))
     assert repository is not None
     home = FOLDER / "content" / "molft"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import memory
 import results
 import studies
 import study
@@ -165,3 +166,9 @@ def test_values_made_by_labels_in_another_unit_are_other_values(tmp_path, monkey
     by_rule = studies.rules.rule_values(noisy.inputs(cfg), "KNN-Shapley")
     assert rows["KNN-Shapley", 0.0]["auroc"] == studies.auroc(noisy.pool["corrupted"], -by_rule)[0]
     assert all(rows[rule, 0.0]["auroc"] != rows[rule, 1.0]["auroc"] for rule in studies.VALUES)
+
+
+def test_memory_is_counted_and_its_peak_measured_in_another_process():
+    row = memory.StepMemory("mini", "bitfit").row(settings("smoke"))
+    assert row["trained"] == 4865 and row["optimiser"] == pytest.approx(12 * 4865 / 1e6)
+    assert 4 < row["peak"] < 2000  # weights alone have 3 MB
