@@ -11,7 +11,7 @@ SWEEP = pd.DataFrame(
     [("full", 1e-3, 0.8, True), ("full", 1e-2, 0.9, False), ("lora", 1e-2, 0.7, True)],
     columns=["name", "rate", "validation", "best"],
 )
-HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8]})
+HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.8], "validation_loss": [1.1, 0.9]})
 ERRORS = {"Table 1": {"report": [1.1], "ours": [0.7, 0.8]}}
 HISTORIES = pd.concat(
     HISTORY.assign(variant=v, seed=s, train_loss=loss) for s in (0, 1) for v, loss in (("x", 0.8), ("y", 0.6))
