@@ -31,13 +31,13 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # those of transformers and torch are theirs
-python_maximum_signature_line_length = 88
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
     "repository_url": f"https://github.com/{REPOSITORY}",
     "repository_branch": "main",
     "use_repository_button": True,
+    "navbar_persistent": [],  # else the search button stands there a second time
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
 }
 
