@@ -50,7 +50,8 @@ def write_api_pages(app: Any) -> None:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         offered = "" if path.suffix else "   :imported-members:\n"
         offered += "   :no-index:\n" if path is HELPER else ""  # these names have their entries on the other pages
-        page = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n{offered}"
+        title = name.removeprefix("molft_utils.")
+        page = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n   :members:\n{offered}"
         (API / f"{name}.rst").write_text(page, encoding="utf-8")
 
 
