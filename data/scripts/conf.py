@@ -14,6 +14,7 @@ HELPER, API = ROOT / "molft_utils", ROOT / "runs" / "api"
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["molft"]["repository"]
 
 project = html_title = "molft"
+author = copyright = "The molft contributors"
 root_doc = "README"
 CONTENTS = {
     "Notebooks": ["notebooks/0*", "notebooks/report"],
