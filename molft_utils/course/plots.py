@@ -37,6 +37,43 @@ def _note(axes: Axes, text: str, x: float, y: float, **more: Any) -> None:
 
 
 @look()
+def lengths(tokens: pd.Series, limit: int, name: str, title: str) -> None:
+    """How many molecules have so many ``tokens``; those beyond the limit are named by the index."""
+    figure, (axes,) = new_figure(7.2, 4.2)
+    axes.hist(tokens, bins=range(0, tokens.max() + 5, 5), color=COLOURS["train"])
+    axes.axvline(limit, color=COLOURS["validation"], ls="--")
+    longer = [f"{molecule}: {n}" for molecule, n in tokens[tokens > limit].items()]
+    for text, n in zip(longer, tokens[tokens > limit], strict=True):
+        axes.annotate(f" {text}", (n, 1.3), rotation=60, size=10)
+    axes.set(yscale="log", ylabel="molecules (log scale)", xlabel="tokens, <bos> and <eos> included", title=title)
+    show(figure, name, f"{title}. Histogram of {len(tokens)} molecules. Longer than {limit}: {', '.join(longer)}.")
+
+
+@look()
+def nearest(splits: Mapping[str, np.ndarray], name: str, title: str) -> None:
+    """The share of test molecules whose nearest training molecule has at most a similarity, a line for each split."""
+    figure, (axes,) = new_figure(6.8, 4.0)
+    for split, style in styles(splits).items():
+        axes.ecdf(splits[split], label=f"{split}: median {np.median(splits[split]):.2f}", lw=2, color=style["color"])
+    axes.set(xlabel="similarity to the nearest training molecule", ylabel="share of test molecules", title=title)
+    axes.legend()
+    show(figure, name, f"{title}. Similarity, {', '.join(axes.get_legend_handles_labels()[1])}.")
+
+
+@look()
+def logp_logd(groups: Mapping[str, pd.DataFrame], name: str, title: str) -> None:
+    """Measured ``logd`` against measured ``logp`` of groups of molecules, and the line of equality."""
+    figure, (axes,) = new_figure(6.0, 5.6)
+    for (group, rows), marker in zip(groups.items(), "o^", strict=True):
+        gap = f"{group} ({len(rows)}): median gap {(rows['logp'] - rows['logd']).median():.2f}"
+        axes.plot(rows["logp"], rows["logd"], marker, ms=6, alpha=0.7, color=COLOURS[group], label=gap)
+    axes.axline((0, 0), slope=1, color="black", lw=1)
+    axes.set(xlabel="measured logP", ylabel="measured logD at pH 7.4", aspect="equal", title=title)
+    axes.legend(loc="upper left")
+    show(figure, name, f"{title}. logP minus logD, {'; '.join(axes.get_legend_handles_labels()[1])}.")
+
+
+@look()
 def losses(
     runs: Mapping[str, Sequence[float]], name: str, title: str, x: str, y: str, references: Mapping[str, float]
 ) -> None:
@@ -61,10 +98,12 @@ def losses(
 
 
 @look()
-def intervals(rows: Mapping[str, Sequence[float]], name: str, title: str, unit: str = "logD") -> None:
-    """Test RMSE with its interval over test molecules (value, low, high) for each row."""
+def intervals(
+    rows: Mapping[str, Sequence[float]], name: str, title: str, unit: str = "logD", colours: Sequence[str] = ()
+) -> None:
+    """Test RMSE with its interval over test molecules (value, low, high) for each row; ``colours``: names of these."""
     figure, (axes,) = new_figure(7.2, 1.2 + 0.42 * len(rows))
-    _rows(axes, rows, [COLOURS["ours"]] * len(rows))
+    _rows(axes, rows, [COLOURS[colour] for colour in colours or ["ours"] * len(rows)])
     axes.set(xlabel=f"test RMSE / {unit}, with 95 % intervals over test molecules", title=title, xlim=(0, None))
     said = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
     show(figure, name, f"{title}. Test RMSE in {unit}: {said}.")
@@ -221,8 +260,8 @@ def error_strip(
     figure, (axes,) = new_figure(7.2, 1.9 + 0.45 * len(rows))
     for place, points in enumerate(rows.values()):
         for side, values in points.items():
-            look_of = {"marker": "X" if side == "report" else "o", "color": COLOURS[side]}
-            axes.scatter(values, [place] * len(values), s=60, label=None if place else side, **look_of)
+            marker, label = "X" if side == "report" else "o", None if place else side
+            axes.scatter(values, [place] * len(values), 60, COLOURS[side], marker, label=label)
     for label, value in constants.items():
         axes.axvline(value, color=COLOURS["other"], ls=":")
         axes.annotate(f"{label} ", (value, -0.7), rotation=35, va="bottom", size=10)
@@ -245,9 +284,8 @@ def loss_histories(table: pd.DataFrame, names: Mapping[str, str], name: str, tit
             wide = table[table["variant"] == variant].pivot(index="epoch", columns="seed", values=column)
             panel.plot(wide, color=colour, lw=1, alpha=0.7)
             panel.plot(wide.mean(axis=1), color=colour, lw=3, label=names[variant])
-        panel.set(
-            ylabel="mean squared error / logD²", title=f"{label}: {table['seed'].nunique()} seeds, and their mean"
-        )
+        panel.set_title(f"{label}: {table['seed'].nunique()} seeds, and their mean")
+        panel.set_ylabel("mean squared error / logD²")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=title)
     axes[1].set_xlabel("epoch")
