@@ -44,6 +44,7 @@ COLOURS = {
     "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
     # models
     "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILLION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
     "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,

@@ -39,13 +39,10 @@ def main() -> None:
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     repository = re.search(r"/github/([\w.-]+/[\w.-]+)/blob/", notebooks[0].read_text(encoding="utf-8"))
     assert repository is not None
-    home = FOLDER / "content" / "molft"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)  # as an interrupted clone leaves it
+    shutil.rmtree(FOLDER / "molft", ignore_errors=True)  # the clone that the first set-up cell makes
     make_stand_in(FOLDER / "stand-in")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOLFT_")} | {
         "GIT_CONFIG_GLOBAL": str(make_remote(repository[1])),
-        "MOLFT_HOME": str(home),
         "MOLFT_PROFILE": "smoke",
         "PYTHONPATH": str(FOLDER / "stand-in"),
     }
