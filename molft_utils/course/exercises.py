@@ -219,9 +219,8 @@ def loss_by_frequency(answer: float) -> None:
 
 
 @exercise(
-    "03.3", "a dictionary: name of a property -> R² on the validation molecules",
-    "Ridge regression on embed(encoder, smiles). rdkit.Chem.Descriptors has more properties, for instance MolLogP.",
-    is_open=True,
+    "03.3", "a dictionary: name of a property -> R² on the validation molecules", is_open=True,
+    hint="Ridge regression on embed(encoder, smiles). rdkit.Chem.Descriptors has more properties, such as MolLogP.",
 )  # fmt: skip
 def frozen_knowledge(answer: Mapping[str, float]) -> str:
     if max(answer.values()) > 1:
@@ -321,9 +320,8 @@ def truncated_walk(answer: Callable[..., np.ndarray]) -> None:
 
 
 @exercise(
-    "05.3", "a dictionary: number of clean validation molecules -> AUROC",
-    "With some rows of the validation split: found = knn_values(X, y, X_val[rows], y_val[rows])[-len(wrong) :].",
-    is_open=True,
+    "05.3", "a dictionary: number of clean validation molecules -> AUROC", is_open=True,
+    hint="With some rows of the validation split: found = knn_values(X, y, X_val[rows], y_val[rows])[-len(wrong) :].",
 )  # fmt: skip
 def enough_clean_labels(answer: Mapping[int, float]) -> str:
     if not all(0 <= area <= 1 for area in answer.values()):

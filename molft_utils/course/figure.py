@@ -158,9 +158,8 @@ def draw_molecules(
     height = round(0.87 * width)
     n_rows = -(-len(smiles) // per_row)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
-    n_lines = max(legend.count("\n") + 1 for legend in legends)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    drawer.drawOptions().legendFraction = 0.12 * n_lines  # type: ignore[assignment]
+    drawer.drawOptions().legendFraction = 0.12 * (1 + max(s.count("\n") for s in legends))  # type: ignore[assignment]
     drawer.drawOptions().setHighlightColour(matplotlib.colors.to_rgb(COLOURS["scaffold"]))
     coloured = [list(atoms) for atoms in scaffolds] or None
     drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends), highlightAtoms=coloured)

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,24 +28,6 @@ def _curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         own = curves[name]
         reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
         axes.errorbar(own["x"], own["mean"], yerr=reach, capsize=2, lw=1.8, label=name, **style)
-
-
-def _note(axes: Axes, text: str, x: float, y: float, **more: Any) -> None:
-    """A small text over a horizontal line: x as a share of the width, y in data."""
-    axes.annotate(text, (x, y), xycoords=("axes fraction", "data"), va="bottom", size=9, **more)
-
-
-@look()
-def lengths(tokens: pd.Series, limit: int, name: str, title: str) -> None:
-    """How many molecules have so many ``tokens``; those beyond the limit are named by the index."""
-    figure, (axes,) = new_figure(7.2, 4.2)
-    axes.hist(tokens, bins=range(0, tokens.max() + 5, 5), color=COLOURS["train"])
-    axes.axvline(limit, color=COLOURS["validation"], ls="--")
-    longer = [f"{molecule}: {n}" for molecule, n in tokens[tokens > limit].items()]
-    for text, n in zip(longer, tokens[tokens > limit], strict=True):
-        axes.annotate(f" {text}", (n, 1.3), rotation=60, size=10)
-    axes.set(yscale="log", ylabel="molecules (log scale)", xlabel="tokens, <bos> and <eos> included", title=title)
-    show(figure, name, f"{title}. Histogram of {len(tokens)} molecules. Longer than {limit}: {', '.join(longer)}.")
 
 
 @look()
@@ -90,7 +71,8 @@ def losses(
             axes.plot(line.idxmin(), line.min(), "o", ms=12, mfc="none", color=colour_of(label))
     for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
-        _note(axes, label, 1, value, ha="right", color="#555555")
+        over_line = {"transform": axes.get_yaxis_transform(), "va": "bottom", "size": 9}
+        axes.text(1, value, label, ha="right", color="#555555", **over_line)
     axes.set(xlabel=x, ylabel=y, title=title, ylim=(0, None), xmargin=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes)
@@ -149,8 +131,7 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
 def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: str) -> None:
     """What models of several training sets predict for one molecule (logD): a stacked histogram of the groups."""
     figure, (axes,) = new_figure()
-    axes.set_prop_cycle(color=[COLOURS["train"], COLOURS["other"]])
-    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups))
+    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups), color=[COLOURS["train"], COLOURS["other"]])
     axes.axvline(measured, color="black", ls="--", label="measured")
     axes.set(xlabel="predicted logD", ylabel="training sets", title=title)
     figure.legend(loc="outside lower center", ncols=3)
@@ -307,7 +288,8 @@ def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean
             panel.plot(rows["rate"], rows["validation"], lw=1.8, ms=5, label=method, **style)
             panel.plot(chosen["rate"], chosen["validation"], "o", ms=13, mfc="none", mec=style["color"], mew=1.6)
         panel.axhspan(mean_predictor - 0.01, mean_predictor + 0.06, color=COLOURS["other"], alpha=0.15)
-        _note(panel, "no better than predicting the mean", 0.02, mean_predictor)
+        over_line = {"transform": panel.get_yaxis_transform(), "va": "bottom", "size": 9}
+        panel.text(0.02, mean_predictor, "no better than predicting the mean", **over_line)
         panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
         panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
         panel.legend(loc="center left")

@@ -30,7 +30,6 @@ MAPS["after"] = MAPS["before"] + 100 * np.arange(30.0)[:, None]
 
 #: Drawing -> parts of its text alternative.
 DRAWN = {
-    lambda: plots.lengths(pd.Series([3, 9], ["ethanol", "long"]), 8, "a", "T"): ["Longer than 8: long: 9."],
     lambda: plots.nearest({"random": CURVE, "scaffold": CURVE / 2}, "a", "T"): ["median 1.00, scaffold: median 0.50"],
     lambda: plots.logp_logd({"neutral": BOTH, "ionisable": BOTH - 1}, "a", "T"): ["T. logP", "ionisable (3): median"],
     lambda: plots.losses({"train": [2.0, 1.0], "y": [3, 4.0]}, "a", "T", "epoch", "MSE", {"g": 2.0}): ["train 1, y 4"],
