@@ -44,14 +44,14 @@ def nearest(splits: Mapping[str, np.ndarray], name: str, title: str) -> None:
 @look()
 def logp_logd(groups: Mapping[str, pd.DataFrame], name: str, title: str) -> None:
     """Measured ``logd`` against measured ``logp`` of groups of molecules, and the line of equality."""
-    figure, (axes,) = new_figure(6.0, 5.6)
+    figure, (axes,) = new_figure(6.0, 5.4)
     for (group, rows), marker in zip(groups.items(), "o^", strict=True):
-        gap = f"{group} ({len(rows)}): median gap {(rows['logp'] - rows['logd']).median():.2f}"
+        gap = f"{group}, {len(rows)} molecules: median of logP − logD {(rows['logp'] - rows['logd']).median():.2f}"
         axes.plot(rows["logp"], rows["logd"], marker, ms=6, alpha=0.7, color=COLOURS[group], label=gap)
     axes.axline((0, 0), slope=1, color="black", lw=1)
     axes.set(xlabel="measured logP", ylabel="measured logD at pH 7.4", aspect="equal", title=title)
-    axes.legend(loc="upper left")
-    show(figure, name, f"{title}. logP minus logD, {'; '.join(axes.get_legend_handles_labels()[1])}.")
+    figure.legend(loc="outside lower left")
+    show(figure, name, f"{title}. {'; '.join(axes.get_legend_handles_labels()[1])}.")
 
 
 @look()
