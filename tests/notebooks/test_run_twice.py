@@ -57,10 +57,11 @@ def sections(path):
     """Heading -> the code under it, up to the next heading of any level."""
     found, heading = {}, ""
     for cell in nbformat.read(path, as_version=4).cells:
-        for heading in re.findall(r"^##+ (.+?)(?: \(\d+ min\))?$", cell.source, re.M) if cell.cell_type == "markdown" else ():
-            found[heading] = []
         if cell.cell_type == "code":
             found[heading].append(cell.source)
+            continue
+        for heading in re.findall(r"^##+ (.+?)(?: \(\d+ min\))?$", cell.source, re.M):
+            found[heading] = []
     return found
 
 
