@@ -48,7 +48,7 @@ def logp_logd(groups: Mapping[str, pd.DataFrame], name: str, title: str) -> None
     for (group, rows), marker in zip(groups.items(), "o^", strict=True):
         gap = f"{group}, {len(rows)} molecules: median of logP − logD {(rows['logp'] - rows['logd']).median():.2f}"
         axes.plot(rows["logp"], rows["logd"], marker, ms=6, alpha=0.7, color=COLOURS[group], label=gap)
-    axes.axline((0, 0), slope=1, color="black", lw=1)
+    axes.axline((0, 0), slope=1, color="black", lw=1, label="logD = logP")
     axes.set(xlabel="measured logP", ylabel="measured logD at pH 7.4", aspect="equal", title=title)
     figure.legend(loc="outside lower left")
     show(figure, name, f"{title}. {'; '.join(axes.get_legend_handles_labels()[1])}.")
