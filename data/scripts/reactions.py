@@ -33,8 +33,9 @@ from molft_utils.training import finetune, predict
 
 REQUIREMENT = "rxnmapper==0.4.3"
 
-#: The package's version is in the name, so that it is an input of what is computed.
-REACTIONS = Kind(REQUIREMENT, 1, ("data", "training", "regression"))
+#: The untrained encoder, and what is trained from it; the package's version is in the name, which is an input.
+ENCODER = Kind(REQUIREMENT, 1, ("data",))
+REACTIONS = Kind("reactions", 1, ("data", "training", "regression"), after=(ENCODER,))
 
 #: MoLFormer's special tokens -> its own. What its vocabulary lacks is [UNK]; no molecule of Lipophilicity needs it.
 SPECIAL = {"<bos>": "[CLS]", "<eos>": "[SEP]", "<pad>": "[PAD]", "<mask>": "[MASK]"}
@@ -63,7 +64,7 @@ def reaction_model(path: Path | None = None) -> MolformerForSequenceClassificati
         file = io.BytesIO(archive.read(files["pytorch_model.bin"]))
     weights = torch.load(file, "cpu", weights_only=True)  # noqa: TID251  # tensors alone: no code of the file runs
     ids, tokenizer = {token: i for i, token in enumerate(vocabulary)}, load_tokenizer()
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     encoder = ReactionEncoder(config, torch.tensor([ids.get(SPECIAL.get(t, t), ids["[UNK]"]) for t in tokens]))
     known = {name: weights[f"albert.{name}"] for name in encoder.albert.state_dict()}  # no pooler, no language head
     encoder.albert.load_state_dict(known)

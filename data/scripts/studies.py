@@ -32,7 +32,7 @@ from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM, load_mo
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import knn_values, rank_correlation
 from molft_utils.training import embed, predict
-from reactions import REACTIONS, finetuned, reaction_model
+from reactions import ENCODER, REACTIONS, finetuned, reaction_model
 from sizes import drops, smoothness
 from study import Row, Run, read
 
@@ -296,7 +296,7 @@ class Numbers:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         if self.model in FROZEN:
-            return (pipeline.FINGERPRINTS, *((REACTIONS,) if FROZEN[self.model] == "rxnmapper" else ()))
+            return (ENCODER if FROZEN[self.model] == "rxnmapper" else pipeline.FINGERPRINTS,)
         return (pipeline.FINGERPRINTS, *((DESCRIBED,) if "descriptors" in self.model else ()))
 
     def row(self, cfg: Settings) -> Row:
