@@ -4,8 +4,9 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+SITE_READY := $(VENV)/.site-ready
 
-.PHONY: help run test lab notebooks data results lint audit bench badges clean
+.PHONY: help run test lab site notebooks data results lint audit bench badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +34,14 @@ test: $(READY) ## the test suite, then the notebooks cell by cell in the smoke p
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
 
+$(SITE_READY): $(READY)
+	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[site]"
+	touch $@
+
+site: $(SITE_READY) ## the notebooks, the guide, the results and the helper's names as a site: runs/site/index.html
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c data/scripts -d runs/doctrees . runs/site
+	cp runs/site/README.html runs/site/index.html
+
 notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/
 	$(PY) data/scripts/notebooks.py refresh
 
@@ -42,12 +51,13 @@ data: $(READY) ## make the tables of data/ again from their sources
 results: $(READY) ## add what data/results/ lacks (hours; run again to resume); ARGS=--check lists rows that differ
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) data/scripts/results.py $(ARGS)
 
-lint: $(READY) ## style, types, layers, the workflow
+lint: $(READY) ## style, types, layers, the workflows and their safety
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/zizmor --quiet --offline .github
 
 LICENCES := Apache;BSD;CC0;CNRI-Python;ISC;MIT;MPL-2.0;Mozilla Public License 2.0;PSF;Python Software Foundation;Zlib
 
@@ -63,4 +73,4 @@ badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the REA
 	$(PY) data/scripts/notebooks.py badges
 
 clean: ## remove what runs left; the environment stays
-	rm -rf runs/stages runs/stages-smoke runs/pages runs/figures runs/figures-smoke runs/scratch
+	rm -rf runs/stages runs/stages-smoke runs/pages runs/site runs/api runs/doctrees runs/figures runs/figures-smoke runs/scratch

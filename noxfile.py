@@ -36,5 +36,4 @@ def peers(session: nox.Session) -> None:
 def rehearsal(session: nox.Session) -> None:
     """The notebooks as Google Colab runs them: its versions, without RDKit, with a torchao that peft refuses."""
     session.install("--requirement", "constraints-colab.txt", "torchao==0.10.0")
-    session.run("pip", "uninstall", "--yes", "rdkit")
     session.run("python", "tests/rehearsals/colab.py", env={"OMP_NUM_THREADS": "1", "PYTHONPATH": "."})

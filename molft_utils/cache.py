@@ -166,7 +166,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        print(f"{folder.name}: another process computes it; waiting for the result", flush=True)
+        print(f"{folder.name}: another process computes it; waiting for the result", file=sys.stderr)
         lock.acquire()
     try:
         yield

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import KFold
 from sklearn.svm import SVR
@@ -121,6 +122,15 @@ def table1() -> Iterator[Run]:
     for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors", *FROZEN)):  # equal for all seeds
         recipe = Numbers(model, 3024, columns=(*ERRORS, "predictions"))
         yield Run("table1", {"variant": model, "seed": seed}, settings("class", seed=seed), recipe)
+
+
+def splits() -> Iterator[Run]:
+    """Random and scaffold splits, five of each: every seed has its own split, so that an interval covers both."""
+    simple = {name: Numbers(name, 3024, columns=ERRORS) for name in ("SVR on ECFP4", *MEAN)}
+    recipes = {"mini": Trained("checkpoint", early_stopping=True, columns=ERRORS), **simple}
+    for seed, method, model in product(SEEDS, ("random", "scaffold"), recipes):
+        cfg = settings("class", seed=seed, split_method=method, split_seed=42 + seed)
+        yield Run("splits", {"split": method, "model": model, "seed": seed}, cfg, recipes[model])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,10 +290,13 @@ NUMBERS: dict[str, Callable[[int], Any]] = {
     **dict.fromkeys(FROZEN, lambda seed: RidgeCV(np.logspace(-2, 3, 11))),  # chosen by leave-one-out, as in notebook 02
 }
 
+#: What every model must beat.
+MEAN: dict[str, Callable[[int], Any]] = {"predict the mean": lambda seed: DummyRegressor()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """A model of ``NUMBERS`` on so many labels; its settings were chosen on the validation split."""
+    """A model of ``NUMBERS`` or ``MEAN`` on so many labels; its settings were chosen on the validation split."""
 
     model: str
     n_labels: int
@@ -301,7 +314,7 @@ class Numbers:
 
     def row(self, cfg: Settings) -> Row:
         parts, train, began = pipeline.tables(cfg), labelled(cfg, self.n_labels), time.perf_counter()
-        fitted = NUMBERS[self.model](cfg.seed).fit(self.numbers(train), train["label"])
+        fitted = (NUMBERS | MEAN)[self.model](cfg.seed).fit(self.numbers(train), train["label"])
         test, validation = (fitted.predict(self.numbers(part)) for part in (parts.test, parts.validation))
         found = {
             "rmse": scores(parts.test["label"], test).rmse,
@@ -315,10 +328,10 @@ class Numbers:
 
     def numbers(self, part: pd.DataFrame) -> np.ndarray:
         """ECFP4 counts, vectors or descriptors [n, d] of a part of Lipophilicity, all of which is described once."""
-        if "ECFP4" in self.model:
-            return ecfp4_counts(part["smiles"])
         if self.model in FROZEN:
             return pooled(FROZEN[self.model])[part.index]
+        if "descriptors" not in self.model:
+            return ecfp4_counts(part["smiles"])
         kept = [not self.model.endswith("without logP") or name not in COMPUTED_LOGP for name in DESCRIPTORS]
         return described(pipeline.whole_table()["smiles"])[part.index][:, kept]
 
@@ -757,7 +770,7 @@ def validation_labels() -> Iterator[Run]:
 STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
-        learning_rates, table1, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence, labels,
-        reactions, method_labels, selecting, validation_labels, seed_variance, drops, smoothness, memory,
+        learning_rates, table1, splits, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence,
+        labels, reactions, method_labels, selecting, validation_labels, seed_variance, drops, smoothness, memory,
     )
 }  # fmt: skip

@@ -46,9 +46,8 @@ def _layer(panel: Axes, method: str) -> None:
     if method == "lora":
         _box(panel, 6.3, 2.9, 2.0, 0.7, "A", True)
         _box(panel, 6.3, 4.7, 2.0, 0.7, "B", True)
-        _arrow(panel, (4, 1.0), (6.3, 2.5))
-        _arrow(panel, (6.3, 3.3), (6.3, 4.3))
-        _arrow(panel, (6.3, 5.1), (4, 6.1))
+        for start, end in (((4, 1.0), (6.3, 2.5)), ((6.3, 3.3), (6.3, 4.3)), ((6.3, 5.1), (4, 6.1))):
+            _arrow(panel, start, end)
         panel.text(6.45, 3.8, "rank r", size=10, color=COLOURS["trained"], va="center")
         panel.text(6.6, 5.6, "× α / r", size=10, color=COLOURS["trained"])
     if method == "ia3":
@@ -98,15 +97,9 @@ def one_line(smiles: str, tokens: Sequence[str], width: int, name: str, unit: st
     ]
     for place, (x, y, text) in enumerate(steps):
         _box(axes, x, y, 2.0, 3.2, text, trains=place in (2, 4))
-    ways = (
-        (2.3, 7.5, 2.9, 7.5),
-        (5.1, 7.5, 5.7, 7.5),
-        (6.8, 5.8, 6.8, 4.2),
-        (5.7, 2.5, 5.1, 2.5),
-        (2.9, 2.5, 2.3, 2.5),
-    )
-    for x, y, to_x, to_y in ways:
-        _arrow(axes, (x, y), (to_x, to_y))
+    for y, x, to_x in ((7.5, 2.3, 2.9), (7.5, 5.1, 5.7), (2.5, 5.7, 5.1), (2.5, 2.9, 2.3)):
+        _arrow(axes, (x, y), (to_x, y))
+    _arrow(axes, (6.8, 5.8), (6.8, 4.2))
     alt = f"A molecule, its SMILES {smiles}, {len(tokens)} tokens, a vector of {width} numbers for each, their mean"
     show(figure, name, f"{alt}, and from it the head's {unit}. Encoder and head train.")
 

@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from IPython.display import display
 from peft import IA3Config, get_peft_model
-from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 from torch import nn
 from transformers import PretrainedConfig
 
+from ..data import similarities
 from ..errors import DataError
-from ..evaluation import grade, load_bank, load_results, results
+from ..evaluation import Difference, grade, load_bank, load_results, results
 from ..files import data_file
 from ..shapley import permutation_values
 
@@ -91,36 +91,35 @@ def require_close(answer: Any, expected: Any, tolerance: float, mistakes: Mappin
     raise Missed
 
 
-@exercise("01.1", "a number of molecules", "70 % of 4,200 first, then 90 % of that.")
-def remaining(answer: float) -> None:
-    """4,200 molecules, cut 70/30, then 90/10."""
+@exercise("01.1", "a number of molecules", "Half the width falls as 1 / sqrt(n). When is it 0.02?")
+def enough_molecules(answer: float, gap: Difference, n: int) -> None:
+    """How many test molecules show a difference of 0.02, from the interval of a paired difference on n of them."""
+    half = (gap.interval[1] - gap.interval[0]) / 2
+    right = n * (half / 0.02) ** 2
     mistakes = {
-        "that is the result of the first cut; the validation split still has to be taken from it.": 0.7 * 4200,
-        "the second cut takes a tenth of what is left, not a tenth of all.": 0.6 * 4200,
-        "that is the split of this notebook, 80/20 first.": 3024,
+        "an interval narrows with the square root of the number of molecules.": n * half / 0.02,
+        "take half the width of the interval: it reaches that far from its middle to each side.": 4 * right,
     }
-    require_close(answer, 0.7 * 0.9 * 4200, 0.5, mistakes)
+    require_close(answer, right, 0.02 * right, mistakes)
 
 
-@exercise("01.2", "the function scaffold_test", "Take whole scaffolds, the smallest first, until a fifth is reached.")
-def scaffold_test(answer: Callable[[Sequence[str], float], Sequence[int]]) -> str:
-    smiles = pd.read_csv(data_file("lipophilicity.csv"))["smiles"].head(600).tolist()
-    scaffolds = np.array([MurckoScaffoldSmiles(s) for s in smiles])
-    rows = [int(row) for row in answer(smiles, 0.2)]
+@exercise("01.2", "the function cluster_test", "If A is like B, and B like C, all three go to one side.")
+def cluster_test(answer: Callable[[np.ndarray, float], Sequence[int]]) -> str:
+    """The rows of a test split of which no molecule has a similarity of 0.5 or more to any other molecule."""
+    smiles = pd.read_csv(data_file("lipophilicity.csv"))["smiles"].head(600)
+    similarity = similarities(smiles, smiles)
+    rows = [int(row) for row in answer(similarity, 0.2)]
     if len(set(rows)) != len(rows):
         raise Missed("a row appears twice.")
     inside = np.isin(np.arange(len(smiles)), rows)
-    shared = set(scaffolds[inside]) & set(scaffolds[~inside])
-    if shared:
-        raise Missed(f"{len(shared)} scaffolds are on both sides; all molecules of a scaffold must go to one side.")
+    if close := int((similarity[inside][:, ~inside] >= 0.5).sum()):
+        raise Missed(f"{close} pairs of similar molecules are divided between the two sides.")
     if not 0.15 <= inside.mean() <= 0.25:
-        raise Missed(f"no scaffold is split, but the test split has {inside.mean():.0%} of the molecules, not 20 %.")
-    return f"{inside.sum()} of {len(smiles)} molecules, {len(set(scaffolds[inside]))} scaffolds, none on both sides."
+        raise Missed(f"no pair is divided, but the test split has {inside.mean():.0%} of the molecules, not 20 %.")
+    return f"{inside.sum()} of {len(smiles)} molecules; none is similar to any of the others."
 
 
-@exercise(
-    "01.3", "True or False for each of the 192 molecules of `both`", "For instance ~both['ionisable'].", is_open=True
-)
+@exercise("01.3", "True or False for each row of `both`", "For instance ~both['ionisable'].", is_open=True)
 def usable_logp(answer: Sequence[bool]) -> str:
     both = pd.read_csv(data_file("logp_and_logd.csv"))
     kept = np.asarray(answer, dtype=bool)
@@ -149,9 +148,7 @@ def long_enough(answer: float, config: PretrainedConfig) -> None:
     require_close(answer, 1 + math.isqrt(size), 0.5, mistakes)
 
 
-@exercise(
-    "02.2", "the function pool", "Multiply by mask[..., None] before you sum; divide by the number of true tokens."
-)
+@exercise("02.2", "the function pool", "Multiply by mask[..., None], sum, divide by the number of true tokens.")
 def pooling(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
     """The mean of the token vectors [B, L, D] over the positions where the mask [B, L] is 1."""
     vectors = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
@@ -181,10 +178,9 @@ def worst_group(answer: Callable[[str], bool], table: pd.DataFrame, predictions:
 
 
 @exercise(
-    "03.1",
-    "the function mask_tokens",
+    "03.1", "the function mask_tokens",
     "One random number per token chooses it (below 0.15). A second one decides: below 0.8 mask, below 0.9 randint.",
-)
+)  # fmt: skip
 def masking(answer: Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Inputs and labels of masked-language modelling from tokens [n]; labels are -100 where a token was not chosen."""
     vocabulary, mask = 2362, 2361
@@ -223,9 +219,8 @@ def loss_by_frequency(answer: float) -> None:
 
 
 @exercise(
-    "03.3", "a dictionary: name of a property -> R² on the validation molecules",
-    "Ridge regression on embed(encoder, smiles). rdkit.Chem.Descriptors has more properties, for instance MolLogP.",
-    is_open=True,
+    "03.3", "a dictionary: name of a property -> R² on the validation molecules", is_open=True,
+    hint="Ridge regression on embed(encoder, smiles). rdkit.Chem.Descriptors has more properties, such as MolLogP.",
 )  # fmt: skip
 def frozen_knowledge(answer: Mapping[str, float]) -> str:
     if max(answer.values()) > 1:
@@ -262,9 +257,7 @@ def hessian_product(answer: Callable[..., torch.Tensor]) -> None:
     require_close(answer(loss, w.clone().requires_grad_(), v).detach(), H @ v, 1e-8, mistakes)
 
 
-@exercise(
-    "04.3", "an array of scores [test, training molecules]", "kernel.gradient_products() shows the form.", is_open=True
-)
+@exercise("04.3", "an array of scores [test, training molecules]", "See kernel.gradient_products().", is_open=True)
 def own_score(answer: np.ndarray, n_queries: int, n_train: int) -> str:
     """Scores of your own, graded by retrained models (:func:`~molft_utils.evaluation.grade`)."""
     bank = load_bank()
@@ -327,9 +320,8 @@ def truncated_walk(answer: Callable[..., np.ndarray]) -> None:
 
 
 @exercise(
-    "05.3", "a dictionary: number of clean validation molecules -> AUROC",
-    "With some rows of the validation split: found = knn_values(X, y, X_val[rows], y_val[rows])[-len(wrong) :].",
-    is_open=True,
+    "05.3", "a dictionary: number of clean validation molecules -> AUROC", is_open=True,
+    hint="With some rows of the validation split: found = knn_values(X, y, X_val[rows], y_val[rows])[-len(wrong) :].",
 )  # fmt: skip
 def enough_clean_labels(answer: Mapping[int, float]) -> str:
     if not all(0 <= area <= 1 for area in answer.values()):
@@ -341,10 +333,9 @@ def enough_clean_labels(answer: Mapping[int, float]) -> str:
 
 
 @exercise(
-    "06.1",
-    "the function or class IA3Linear",
+    "06.1", "the function or class IA3Linear",
     "l = torch.nn.Parameter(torch.ones(layer.out_features)); forward returns l * layer(x).",
-)
+)  # fmt: skip
 def ia3_linear(answer: Callable[[nn.Linear], Any]) -> str:
     """An (IA)^3 layer that is equal to the library's, before and after merging."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import matplotlib.colors
 import matplotlib.style
 import numpy as np
 from cycler import cycler
@@ -43,6 +44,7 @@ COLOURS = {
     "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
     # models
     "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILLION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
     "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,
@@ -98,11 +100,9 @@ def new_figure(
 
 def label_ends(axes: Axes) -> None:
     """The name of each labelled line at its right end, in its colour, instead of a legend; names keep a distance."""
-    lines = [
-        getattr(line, "lines", [line])[0] for line in axes.get_legend_handles_labels()[0]
-    ]  # of error bars the line
-    names, place = axes.get_legend_handles_labels()[1], -np.inf
-    low, high = axes.get_ylim()
+    handles, names = axes.get_legend_handles_labels()
+    lines = [getattr(handle, "lines", [handle])[0] for handle in handles]  # of error bars the line
+    place, (low, high) = -np.inf, axes.get_ylim()
     for name, line in sorted(zip(names, lines, strict=True), key=lambda pair: pair[1].get_ydata()[-1]):
         x, y = line.get_xydata()[-1]
         place = max(y, place + 0.07 * (high - low))
@@ -139,9 +139,8 @@ def show_png(png: bytes, name: str, alt: str, width: int) -> None:
     try:
         write_atomically(figures_folder() / f"{name}.png", png)
     except OSError as error:  # a read-only checkout must not stop a lesson
-        _warn_once(
-            f"figures are not saved in {figures_folder()} ({error.strerror}); set MOLFT_FIGURES to another folder"
-        )
+        why = f"figures are not saved in {figures_folder()} ({error.strerror})"
+        _warn_once(f"{why}; set MOLFT_FIGURES to another folder")
     data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 
@@ -151,15 +150,18 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=4)
 
 
-def draw_molecules(smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4) -> None:
-    """Draw molecules in a grid, a legend under each."""
+def draw_molecules(
+    smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4, scaffolds: Sequence = ()
+) -> None:
+    """Draw molecules in a grid, a legend under each; ``scaffolds``: for each the atoms to be coloured."""
     width = PROJECTOR // per_row
     height = round(0.87 * width)
     n_rows = -(-len(smiles) // per_row)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
-    n_lines = max(legend.count("\n") + 1 for legend in legends)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    drawer.drawOptions().legendFraction = 0.12 * n_lines  # type: ignore[assignment]
-    drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends))
+    drawer.drawOptions().legendFraction = 0.12 * (1 + max(s.count("\n") for s in legends))  # type: ignore[assignment]
+    drawer.drawOptions().setHighlightColour(matplotlib.colors.to_rgb(COLOURS["scaffold"]))
+    coloured = [list(atoms) for atoms in scaffolds] or None
+    drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends), highlightAtoms=coloured)
     drawer.FinishDrawing()
     show_png(drawer.GetDrawingText(), name, alt, 230 * per_row)

@@ -6,17 +6,38 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from ..errors import SettingsError
 from ..settings import MEANING, Settings, settings
 
+#: Where results lie that outlive a Colab runtime.
+DRIVE, STAGES_IN_DRIVE = "/content/drive", "/content/drive/MyDrive/molft/stages"
 
-def start(profile: str) -> Settings:
-    """Settings of a profile, unless ``MOLFT_PROFILE`` names another; prints versions, and what the profile means."""
+
+def start(profile: str, keep_in_drive: bool = False) -> Settings:
+    """Settings of a profile, unless ``MOLFT_PROFILE`` names another; prints versions, and what the profile means.
+
+    With ``keep_in_drive`` (Colab only) finished results go to Google Drive; switched off again, they no longer do.
+    """
+    if keep_in_drive:
+        _mount_drive()
+        os.environ["MOLFT_STAGES"] = STAGES_IN_DRIVE
+    elif os.environ.get("MOLFT_STAGES") == STAGES_IN_DRIVE:
+        del os.environ["MOLFT_STAGES"]
     cfg = settings(os.environ.get("MOLFT_PROFILE") or profile)
     print(versions(cfg))
     print(f"{cfg.profile}: {MEANING[cfg.profile]}")
     if cfg.profile in ("best", "report") and not torch.cuda.is_available():
         print("There is no GPU. On Colab: Runtime > Change runtime type > T4 GPU. The profile class needs none.")
     return cfg
+
+
+def _mount_drive() -> None:
+    try:
+        from google.colab import drive  # type: ignore[import-not-found]
+
+        drive.mount(DRIVE)
+    except (ImportError, ValueError) as error:  # not Colab; login refused
+        raise SettingsError(f"Drive is not mounted ({error}): try again, or set KEEP_IN_DRIVE to False") from error
 
 
 def versions(cfg: Settings) -> str:

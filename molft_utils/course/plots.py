@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +30,28 @@ def _curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
         axes.errorbar(own["x"], own["mean"], yerr=reach, capsize=2, lw=1.8, label=name, **style)
 
 
-def _note(axes: Axes, text: str, x: float, y: float, **more: Any) -> None:
-    """A small text over a horizontal line: x as a share of the width, y in data."""
-    axes.annotate(text, (x, y), xycoords=("axes fraction", "data"), va="bottom", size=9, **more)
+@look()
+def nearest(splits: Mapping[str, np.ndarray], name: str, title: str) -> None:
+    """The share of test molecules whose nearest training molecule has at most a similarity, a line for each split."""
+    figure, (axes,) = new_figure(6.8, 4.0)
+    for split, style in styles(splits).items():
+        axes.ecdf(splits[split], label=f"{split}: median {np.median(splits[split]):.2f}", lw=2, color=style["color"])
+    axes.set(xlabel="similarity to the nearest training molecule", ylabel="share of test molecules", title=title)
+    axes.legend()
+    show(figure, name, f"{title}. Similarity, {', '.join(axes.get_legend_handles_labels()[1])}.")
+
+
+@look()
+def logp_logd(groups: Mapping[str, pd.DataFrame], name: str, title: str) -> None:
+    """Measured ``logd`` against measured ``logp`` of groups of molecules, and the line of equality."""
+    figure, (axes,) = new_figure(6.0, 5.4)
+    for (group, rows), marker in zip(groups.items(), "o^", strict=True):
+        gap = f"{group}, {len(rows)} molecules: median of logP − logD {(rows['logp'] - rows['logd']).median():.2f}"
+        axes.plot(rows["logp"], rows["logd"], marker, ms=6, alpha=0.7, color=COLOURS[group], label=gap)
+    axes.axline((0, 0), slope=1, color="black", lw=1)
+    axes.set(xlabel="measured logP", ylabel="measured logD at pH 7.4", aspect="equal", title=title)
+    figure.legend(loc="outside lower left")
+    show(figure, name, f"{title}. {'; '.join(axes.get_legend_handles_labels()[1])}.")
 
 
 @look()
@@ -53,7 +71,8 @@ def losses(
             axes.plot(line.idxmin(), line.min(), "o", ms=12, mfc="none", color=colour_of(label))
     for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
-        _note(axes, label, 1, value, ha="right", color="#555555")
+        over_line = {"transform": axes.get_yaxis_transform(), "va": "bottom", "size": 9}
+        axes.text(1, value, label, ha="right", color="#555555", **over_line)
     axes.set(xlabel=x, ylabel=y, title=title, ylim=(0, None), xmargin=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes)
@@ -61,10 +80,12 @@ def losses(
 
 
 @look()
-def intervals(rows: Mapping[str, Sequence[float]], name: str, title: str, unit: str = "logD") -> None:
-    """Test RMSE with its interval over test molecules (value, low, high) for each row."""
+def intervals(
+    rows: Mapping[str, Sequence[float]], name: str, title: str, unit: str = "logD", colours: Sequence[str] = ()
+) -> None:
+    """Test RMSE with its interval over test molecules (value, low, high) for each row; ``colours``: names of these."""
     figure, (axes,) = new_figure(7.2, 1.2 + 0.42 * len(rows))
-    _rows(axes, rows, [COLOURS["ours"]] * len(rows))
+    _rows(axes, rows, [COLOURS[colour] for colour in colours or ["ours"] * len(rows)])
     axes.set(xlabel=f"test RMSE / {unit}, with 95 % intervals over test molecules", title=title, xlim=(0, None))
     said = "; ".join(f"{row} {value:.2f}" for row, (value, _, _) in rows.items())
     show(figure, name, f"{title}. Test RMSE in {unit}: {said}.")
@@ -110,8 +131,7 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
 def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: str) -> None:
     """What models of several training sets predict for one molecule (logD): a stacked histogram of the groups."""
     figure, (axes,) = new_figure()
-    axes.set_prop_cycle(color=[COLOURS["train"], COLOURS["other"]])
-    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups))
+    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups), color=[COLOURS["train"], COLOURS["other"]])
     axes.axvline(measured, color="black", ls="--", label="measured")
     axes.set(xlabel="predicted logD", ylabel="training sets", title=title)
     figure.legend(loc="outside lower center", ncols=3)
@@ -221,8 +241,8 @@ def error_strip(
     figure, (axes,) = new_figure(7.2, 1.9 + 0.45 * len(rows))
     for place, points in enumerate(rows.values()):
         for side, values in points.items():
-            look_of = {"marker": "X" if side == "report" else "o", "color": COLOURS[side]}
-            axes.scatter(values, [place] * len(values), s=60, label=None if place else side, **look_of)
+            marker, label = "X" if side == "report" else "o", None if place else side
+            axes.scatter(values, [place] * len(values), 60, COLOURS[side], marker, label=label)
     for label, value in constants.items():
         axes.axvline(value, color=COLOURS["other"], ls=":")
         axes.annotate(f"{label} ", (value, -0.7), rotation=35, va="bottom", size=10)
@@ -245,9 +265,8 @@ def loss_histories(table: pd.DataFrame, names: Mapping[str, str], name: str, tit
             wide = table[table["variant"] == variant].pivot(index="epoch", columns="seed", values=column)
             panel.plot(wide, color=colour, lw=1, alpha=0.7)
             panel.plot(wide.mean(axis=1), color=colour, lw=3, label=names[variant])
-        panel.set(
-            ylabel="mean squared error / logD²", title=f"{label}: {table['seed'].nunique()} seeds, and their mean"
-        )
+        panel.set_title(f"{label}: {table['seed'].nunique()} seeds, and their mean")
+        panel.set_ylabel("mean squared error / logD²")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=title)
     axes[1].set_xlabel("epoch")
@@ -269,7 +288,8 @@ def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean
             panel.plot(rows["rate"], rows["validation"], lw=1.8, ms=5, label=method, **style)
             panel.plot(chosen["rate"], chosen["validation"], "o", ms=13, mfc="none", mec=style["color"], mew=1.6)
         panel.axhspan(mean_predictor - 0.01, mean_predictor + 0.06, color=COLOURS["other"], alpha=0.15)
-        _note(panel, "no better than predicting the mean", 0.02, mean_predictor)
+        over_line = {"transform": panel.get_yaxis_transform(), "va": "bottom", "size": 9}
+        panel.text(0.02, mean_predictor, "no better than predicting the mean", **over_line)
         panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
         panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
         panel.legend(loc="center left")

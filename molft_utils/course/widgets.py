@@ -133,6 +133,5 @@ def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: st
     plots.show(figure, name)
 
 
-@plots.look()
 def _slider(description: str, low: int, high: int) -> ipywidgets.IntSlider:
     return ipywidgets.IntSlider(low, min=low, max=high, description=description, continuous_update=False)

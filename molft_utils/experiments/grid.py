@@ -78,6 +78,8 @@ def run_grid(
         for seed in seeds
         for name in selections
     }
+    for seed in seeds:
+        pipeline.mlm(settings.replace(seed=seed))  # here, as all cells start from it and the workers would wait
     cells = [Cell(name, method, seed) for seed in seeds for name in selections for method in methods]
     folder = stages_folder()
     jobs = (delayed(run_cell)(settings, cell, training_tables[cell.selection, cell.seed], folder) for cell in cells)

@@ -190,7 +190,7 @@ def conjugate_gradient(
 
 
 def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, n_steps: int) -> float:
-    """Largest |eigenvalue| of a symmetric matrix from its products with vectors (Lanczos 1950), plus its error bound.
+    """Largest size of an eigenvalue of a symmetric matrix, from products with it (Lanczos 1950), plus its error bound.
 
     k products span the Krylov space of the start, in which the matrix is tridiagonal [k, k]. An eigenvalue of the whole
     matrix lies within the residual of the pair found there, which is added: too few steps give too large a value rather

@@ -89,8 +89,8 @@ def permutation_values(
     n_permutations
         None: every permutation, for up to nine molecules; the values are then exact, and their standard error is 0.
     truncation
-        In [0, 1). Once a prefix is within this share of |U(all) - U(empty)| of U(all), the rest of its permutation
-        counts as zero. The values then add up to U(all) - U(empty) only within this share.
+        In [0, 1). Once a prefix is within this share of ``|U(all) - U(empty)|`` of U(all), the rest of its
+        permutation counts as zero. The values then add up to U(all) - U(empty) only within this share.
     skip
         In [0, 1): share of each permutation, from its start, whose marginal contributions are not counted. They are the
         noisiest; but the mean of the others is a clipped semivalue and no Shapley value: efficiency fails, and ``kind``

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from molft_utils.course import plots
 from molft_utils.course.figure import new_figure, show
@@ -55,6 +56,15 @@ def test_a_picture_carries_its_text_alternative(tmp_path, monkeypatch):
     ((data, more),) = displayed
     assert data["text/plain"] == more["metadata"]["image/png"]["alt"] == "Ethanol."
     json.dumps(data)
+
+
+def test_the_atoms_of_a_scaffold_are_coloured(shown, tmp_path):
+    n_orange = []
+    for scaffolds in ((), [(0, 1)]):
+        plots.draw_molecules(["CCO"], ["ethanol"], "a", "Ethanol.", 1, scaffolds)
+        red, green, blue = np.array(Image.open(tmp_path / "figures" / "a.png").convert("RGB"), dtype=int).T
+        n_orange.append(int(((red > green + 30) & (green > blue + 60)).sum()))
+    assert n_orange[0] == 0 and n_orange[1] > 500
 
 
 def test_without_words_of_its_own_a_figure_says_its_title_axes_and_last_values(shown):

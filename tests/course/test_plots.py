@@ -21,6 +21,7 @@ LABELS = pd.DataFrame(
 )
 BOARD = pd.DataFrame({"LDS": [0.3, 0.0], "low": [0.2, -0.1], "high": [0.4, 0.1]}, index=["Gauss-Newton", "random"])
 CURVE = np.array([0.0, 1.0, 3.0])
+BOTH = pd.DataFrame({"logp": CURVE, "logd": CURVE - 1})
 PATHS, ORDERS = np.array([[0.0, 1.0, 3.0], [0.0, -2.0, 3.0]]), np.array([[0, 1], [1, 0]])
 TOKENS = ["<bos>", "C", "C", "O", "<eos>"]
 WEIGHTS = np.full((5, 5), 0.2) + 0.2 * (np.arange(5) == 3)
@@ -29,6 +30,8 @@ MAPS["after"] = MAPS["before"] + 100 * np.arange(30.0)[:, None]
 
 #: Drawing -> parts of its text alternative.
 DRAWN = {
+    lambda: plots.nearest({"random": CURVE, "scaffold": CURVE / 2}, "a", "T"): ["median 1.00, scaffold: median 0.50"],
+    lambda: plots.logp_logd({"neutral": BOTH, "ionisable": BOTH - 1}, "a", "T"): ["logP − logD 1.00; ionisable, 3"],
     lambda: plots.losses({"train": [2.0, 1.0], "y": [3, 4.0]}, "a", "T", "epoch", "MSE", {"g": 2.0}): ["train 1, y 4"],
     lambda: plots.losses({"x": [3.0, 1.0]}, "a", "T", "step", "nats", {}): ["nats against step; last values: x 2"],
     lambda: plots.intervals({"x": (1.0, 0.9, 1.1), "y": (1, 0, 2)}, "a", "T"): ["logD: x 1.00; y 1.00"],

@@ -192,6 +192,15 @@ def test_lipophilicity_is_the_whole_set(lipophilicity):
     assert lipophilicity.attrs["warnings"] == known
 
 
+def test_mirror_images_have_nearly_the_same_label(lipophilicity):
+    """Both forms have one logD, so the labels of a pair are two measurements of it; the data card has these figures."""
+    label = dict(zip(map(canonicalise, lipophilicity["smiles"]), lipophilicity["label"], strict=True))
+    mirrored = {s: canonicalise(s.replace("@@", "!").replace("@", "@@").replace("!", "@")) for s in label if "@" in s}
+    gaps = np.array([abs(label[s] - label[m]) for s, m in mirrored.items() if s < m and m in label])
+    assert len(gaps) == 44 and np.median(gaps) < 0.06 and gaps.max() == pytest.approx(1.55)
+    assert np.sqrt((gaps**2).mean() / 2) == pytest.approx(0.193, abs=1e-3)
+
+
 def test_length_study_of_the_report(lipophilicity):
     assert length_study(lipophilicity) == (1000, 131, 207, 3, 4200)
 

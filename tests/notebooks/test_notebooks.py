@@ -23,7 +23,6 @@ HEADINGS = [
     "Your turn",
     "Questions",
 ]
-BEFORE = [*HEADINGS[:5], "Results beside the report's", *HEADINGS[5:7], "Three questions"]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -44,17 +43,16 @@ def test_notebook_follows_the_template(notebook, request):
     if APPENDIX in request.node.name:
         return
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert re.findall(r"^## (.+?)(?: \(\d+ min\))?$", text, re.MULTILINE) in (HEADINGS, BEFORE)
+    assert re.findall(r"^## (.+?)(?: \(\d+ min\))?$", text, re.MULTILINE) == HEADINGS
     assert notebook.cells[0].source.startswith("[![Open in Colab]")
 
 
 def test_a_lesson_is_short_and_asks_before_it_shows(notebook):
     text = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    if "## Three questions" not in text:
-        lessons = [cell.source for cell in code_cells(notebook) if cell is not set_up_cell(notebook)]
-        assert len(notebook.cells) <= 42 and text.count("**Predict before you run.**") >= 3
-        assert all(len(source.split("\n")) <= 15 for source in lessons)
-        assert max(len(line) for source in lessons for line in source.split("\n")) <= 110
+    lessons = [cell.source for cell in code_cells(notebook) if cell is not set_up_cell(notebook)]
+    assert len(notebook.cells) <= 42 and text.count("**Predict before you run.**") >= 3
+    assert all(len(source.split("\n")) <= 15 for source in lessons)
+    assert max(len(line) for source in lessons for line in source.split("\n")) <= 110
 
 
 def test_notebook_shows_no_paths_warnings_or_widget_states(notebook):

@@ -1,4 +1,6 @@
-"""Every cell can be run again after those below it: each notebook runs twice in one namespace, in the smoke profile."""
+"""Every cell can be run again after those below it, and the guide's plans run, all in the smoke profile."""
+
+import re
 
 import nbformat
 import numpy as np
@@ -40,3 +42,39 @@ def test_every_cell_can_be_run_again(path, places):
     if path.stem in BY_HAND:
         mine, helper = BY_HAND[path.stem](namespace)
         np.testing.assert_allclose(mine, helper, rtol=1e-3, err_msg="the loop in the notebook is not the helper's")
+
+
+GUIDE = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+
+#: A plan's length -> for each notebook that it names, the sections, in their order.
+PLANS = {
+    length: {number: re.findall(r"\*(.+?)\* \(", line) for number, line in re.findall(r"^- (\d\d): (.+)$", text, re.M)}
+    for length, text in re.findall(r"^### (\d+) minutes: (.+?)(?=^##)", GUIDE, re.M | re.S)
+}
+
+
+def sections(path):
+    """Heading -> the code under it, up to the next heading of any level."""
+    found, heading = {}, ""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            found[heading].append(cell.source)
+            continue
+        for heading in re.findall(r"^##+ (.+?)(?: \(\d+ min\))?$", cell.source, re.M):
+            found[heading] = []
+    return found
+
+
+@pytest.mark.parametrize(("length", "number"), [(n, number) for n, plan in PLANS.items() for number in plan])
+def test_the_sections_of_a_plan_run_without_the_others(length, number, places):
+    code = sections(next(path for path in NOTEBOOKS if path.stem.startswith(number)))
+    namespace: dict = {"__name__": "__main__"}
+    for heading in ("Set-up", *PLANS[length][number]):
+        for source in code[heading]:
+            exec(compile(source, f"{number}, {heading}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("length", PLANS)
+def test_a_plan_leaves_five_minutes(length):
+    plan = re.search(rf"^### {length} minutes(.+?)(?=^##)", GUIDE, re.M | re.S)[1]
+    assert sum(map(int, re.findall(r"\((\d+)\)", plan))) <= int(length) - 5
