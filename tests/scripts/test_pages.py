@@ -30,6 +30,7 @@ def test_figures_are_written_as_they_are_read(monkeypatch):
         ("equal t a b margin=0.02", "+0.009 [−0.004, +0.022]: not shown to be equal"),
         ("over_seeds t n .0f less=100 variant=a", "25 (20 to 30)"),
         ("spread t a b", "0.009"),
+        ("mean t c", "–"),
     ):
         opening = f"<!-- figures: {call} -->"
         assert pages.rewritten(f"{opening}old<!-- end -->") == f"{opening}{expected}<!-- end -->"
@@ -40,3 +41,9 @@ def test_a_page_has_the_figures_of_the_tables(page):
     text = page.read_text(encoding="utf-8")
     wrong = re.sub(r"(<!-- figures: .+? -->).*?(<!-- end -->)", r"\1wrong\2", text, flags=re.DOTALL)
     assert wrong != text and pages.rewritten(wrong) == text
+
+
+def test_an_error_has_an_interval_that_includes_it():
+    for variant in ("best", "ridge on frozen mini"):  # five different seeds, and one five times
+        rmse, low, high = (float(figure) for figure in re.findall(r"[\d.]+", pages.error("table1", variant)))
+        assert low < rmse < high < low + 0.15 and pages.mean("table1", variant).startswith(f"{rmse:.3f} ")
