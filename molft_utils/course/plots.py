@@ -131,7 +131,8 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
 def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: str) -> None:
     """What models of several training sets predict for one molecule (logD): a stacked histogram of the groups."""
     figure, (axes,) = new_figure()
-    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups), color=[COLOURS["train"], COLOURS["other"]])
+    axes.set_prop_cycle(color=[COLOURS["train"], COLOURS["other"]])
+    axes.hist(list(groups.values()), 25, stacked=True, label=list(groups))
     axes.axvline(measured, color="black", ls="--", label="measured")
     axes.set(xlabel="predicted logD", ylabel="training sets", title=title)
     figure.legend(loc="outside lower center", ncols=3)

@@ -46,11 +46,13 @@ def test_every_cell_can_be_run_again(path, places):
 
 GUIDE = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
 
-#: A plan's length -> for each notebook that it names, the sections, in their order.
+#: A plan's minutes -> for each notebook that it names, the sections, in their order.
 PLANS = {
     length: {number: re.findall(r"\*(.+?)\* \(", line) for number, line in re.findall(r"^- (\d\d): (.+)$", text, re.M)}
     for length, text in re.findall(r"^### (\d+) minutes: (.+?)(?=^##)", GUIDE, re.M | re.S)
 }
+
+STEPS = sorted({(number, tuple(headings)) for plan in PLANS.values() for number, headings in plan.items()})
 
 
 def sections(path):
@@ -65,11 +67,11 @@ def sections(path):
     return found
 
 
-@pytest.mark.parametrize(("length", "number"), [(n, number) for n, plan in PLANS.items() for number in plan])
-def test_the_sections_of_a_plan_run_without_the_others(length, number, places):
+@pytest.mark.parametrize(("number", "headings"), STEPS)
+def test_the_sections_of_a_plan_run_without_the_others(number, headings, places):
     code = sections(next(path for path in NOTEBOOKS if path.stem.startswith(number)))
     namespace: dict = {"__name__": "__main__"}
-    for heading in ("Set-up", *PLANS[length][number]):
+    for heading in ("Set-up", *headings):
         for source in code[heading]:
             exec(compile(source, f"{number}, {heading}", "exec"), namespace)
 
