@@ -27,7 +27,7 @@ def adapters(trained: Mapping[str, int], name: str) -> None:
     figure, axes = new_figure(7.2, 7.8, columns=2, rows=2)
     for panel, (method, title) in zip(axes, titles.items(), strict=True):
         _layer(panel, method)
-        panel.set_title(f"{title}\n{trained[method]:,} parameters train", loc="center")
+        panel.set_title(f"{title}\n{trained[method]:,} trainable parameters", loc="center")
     counts = ", ".join(f"{title} {trained[method]:,}" for method, title in titles.items())
     alt = "W and b train; b alone; the product of two small matrices, added to a frozen W; a factor for each output"
     show(figure, name, f"A layer W x + b, four times: {alt}. Trained parameters: {counts}.")
@@ -69,7 +69,7 @@ def switching(sizes: Mapping[str, int], name: str) -> None:
     for x, task in ((1.6, "logD"), (4.0, "solubility"), (6.4, "toxicity")):
         _box(left, x, 6.9, 1.9, 1.6, f"{task}\n{small}", True)
         _arrow(left, (x, 6.0), (x, 3.8))
-    left.text(4, 8.5, "adapter, head, Ω", ha="center", size=11, color=COLOURS["trained"])
+    left.text(4, 8.5, "adapter and head", ha="center", size=11, color=COLOURS["trained"])
     _blank(right)
     right.set_title("Merging: one full model per task", loc="center")
     _box(right, 1.9, 2.6, 2.6, 2.2, "W", False)
@@ -135,7 +135,7 @@ def embedding_maps(vectors: Mapping[str, np.ndarray], labels: Sequence[float], n
         places = pca.fit_transform(rows)
         points = panel.scatter(*places.T, c=labels, cmap="viridis", s=10)
         strongest = max(abs(np.corrcoef(places[:, k], labels)[0, 1]) for k in (0, 1))
-        panel.set(title=f"{title}: correlation with {unit} {strongest:.2f}", xticks=[], yticks=[])
+        panel.set(title=f"{title}: |correlation with {unit}| {strongest:.2f}", xticks=[], yticks=[])
         x, y = (f"component {k} ({s:.0%} of the variance)" for k, s in enumerate(pca.explained_variance_ratio_, 1))
         panel.set(xlabel=x, ylabel=y)
     figure.colorbar(points, ax=list(axes), label=f"measured {unit}")
@@ -166,7 +166,7 @@ def staircase(
         panel.set_ylabel("utility U")
     last.bar(players, values, color=colours)
     last.axhline(0, color="black", lw=1)
-    last.set(title=f"mean over all: {values[wrong]:+.2f}", ylabel="mean contribution")
+    last.set(title=f"{players[wrong]}'s mean over all: {values[wrong]:+.2f}", ylabel="mean contribution")
     means = ", ".join(f"{player} {value:+.2f}" for player, value in zip(players, values, strict=True))
     alt = f"Utility as players join, in {len(orders)} permutations; {players[wrong]} adds {', '.join(steps)}"
     show(figure, name, f"{alt}. Means over all permutations: {means}.")

@@ -47,7 +47,8 @@ COLOURS = {
     "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILLION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
-    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "no difference shown": GREY, "other": GREY,
+    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "equal": BLUE,
+    "no difference shown": GREY, "other": GREY,
 }  # fmt: skip
 
 #: Pixels from left to right that a projector shows well.

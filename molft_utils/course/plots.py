@@ -68,7 +68,7 @@ def losses(
         line = line.rolling(20, min_periods=1).mean() if x == "step" else line
         axes.plot(line, "-" if x == "step" else "o-", lw=2, color=colour_of(label), label=label)
         if x == "epoch" and label != "train":
-            axes.plot(line.idxmin(), line.min(), "o", ms=12, mfc="none", color=colour_of(label))
+            axes.plot(line.idxmin(), line.min(), "o", ms=12, mfc="none", color=colour_of(label), clip_on=False)
     for label, value in references.items():
         axes.axhline(value, color=COLOURS["other"], ls=":", lw=1.2)
         over_line = {"transform": axes.get_yaxis_transform(), "va": "bottom", "size": 9}
@@ -95,16 +95,17 @@ def intervals(
 def differences(
     rows: Mapping[str, Difference], name: str, title: str, unit: str = "logD", margin: float = 0.0, reach: float = 0.0
 ) -> None:
-    """Paired differences of the test RMSE with their intervals, one per row; coloured if an interval excludes zero.
+    """Paired differences of the test RMSE with their intervals, one per row; coloured by the verdict.
 
-    ``margin``: half the width of a shaded band around zero; ``reach``: where the axis ends, if it should cut intervals.
+    ``margin``: half the width of a shaded band around zero, within which an interval
+    means "equal"; ``reach``: where the axis ends, if it should cut intervals.
     """
     figure, (axes,) = new_figure(7.2, 1.4 + 0.42 * len(rows))
-    verdicts = [found.verdict for found in rows.values()]
+    verdicts = ["equal" if margin and found.is_within(margin) else found.verdict for found in rows.values()]
     _rows(axes, {row: (found.value, *found.interval) for row, found in rows.items()}, [COLOURS[v] for v in verdicts])
     axes.axvline(0, color="black", lw=1)
     axes.axvspan(-margin, margin, color=COLOURS["other"], alpha=0.15)
-    axes.set(xlabel=f"change of the test RMSE / {unit} (left: better)", title=title)
+    axes.set(xlabel=f"difference in test RMSE / {unit} (left: better)", title=title)
     if reach:
         axes.set_xlim(-reach, reach)
     for verdict in dict.fromkeys(verdicts):
@@ -144,19 +145,19 @@ def halves(groups: Mapping[str, np.ndarray], measured: float, name: str, title: 
 def predicted_against_real(panels: Mapping[str, Sequence[np.ndarray]], name: str, what: str, **marked: int) -> None:
     """Real against predicted ``what`` (with its unit): title of a panel -> predicted [n], real [n].
 
-    The dotted line is equality, the other one the least-squares line; ``marked`` names single points.
+    ``marked`` names single points.
     """
     figure, axes = new_figure(max(4.6, 3.6 * len(panels)), 4.2, columns=len(panels), sharey=True)
     for panel, (title, (predicted, real)) in zip(axes, panels.items(), strict=True):
         (slope, start), r = np.polyfit(predicted, real, 1), np.corrcoef(predicted, real)[0, 1]
         panel.plot(predicted, real, "o", ms=4, alpha=0.4, color=COLOURS["influence"])
-        panel.axline((0, 0), slope=1, color="black", lw=1, ls=":")
-        panel.axline((0, start), slope=slope, color=COLOURS["influence"], lw=1.5)
+        panel.axline((0, 0), slope=1, color="black", lw=1, ls=":", label="equality")
+        panel.axline((0, start), slope=slope, color=COLOURS["influence"], lw=1.5, label="least squares")
         panel.set(xlabel=f"predicted {what}", title=f"{title}\ncorrelation {r:.2f}, slope {slope:.2f}")
         for label, i in marked.items():
             panel.plot(predicted[i], real[i], "D", ms=8, color=COLOURS["trained"], label=label)
-            panel.legend()
     axes[0].set_ylabel(f"real {what}")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     show(figure, name)
 
 
@@ -308,7 +309,7 @@ def seed_variance(gaps: pd.Series, a: str, b: str, name: str) -> None:
         text = f"{label} is better: {side.sum()} of {len(gaps)} seeds"
         left.hist(gaps[side], np.linspace(-reach, reach, 17), color=colour, label=text)
     left.axvline(0, color="black", lw=1)
-    left.set(xlabel="difference of one seed / logD", ylabel="seeds", title="One seed always has a winner")
+    left.set(xlabel="difference of one seed / logD", ylabel="seeds", title="A single seed may favour either side")
     figure.legend(loc="outside lower center")
     counts = range(3, len(gaps) + 1)
     means = [mean_gap(gaps.iloc[:n]) for n in counts]

@@ -127,7 +127,7 @@ def scale_slider(run: Callable[[float], np.ndarray], exact: np.ndarray, name: st
     for scale, style in ((0.4, ":"), (0.6, "-."), (1.5, "-"), (5.0, "--")):
         found = distances(scale)
         axes.semilogy(1 + np.arange(len(found)), found, style, lw=1.6, label=f"σ = {scale:g} × largest")
-    axes.set(xlabel="products (one batch each)", ylabel="distance / length of exact s", ylim=(1e-2, 1e3))
+    axes.set(xlabel="products (one batch each)", ylabel="relative error of s", ylim=(1e-2, 1e3))
     axes.set_title("LiSSA diverges if the scale is too small")
     figure.legend(loc="outside right upper")
     plots.show(figure, name)
