@@ -49,7 +49,7 @@ DRAWN = {
     lambda: drawings.switching(dict(checkpoint=2 * 10**8, adapter=70_000), "a"): ["200.0 MB", "adapters of 0.1 MB"],
     lambda: drawings.one_line("CCO", TOKENS, 128, "a", "pIC50"): ["5 tokens, a vector of 128", "the head's pIC50"],
     lambda: drawings.attention_map("CCO", TOKENS, WEIGHTS, "a", "T"): ["O (position 3) 2.0"],
-    lambda: drawings.embedding_maps(MAPS, np.arange(30.0), "a"): ["after: correlation with logD 1.00"],
+    lambda: drawings.embedding_maps(MAPS, np.arange(30.0), "a"): ["after: |correlation with logD| 1.00"],
     lambda: drawings.staircase(PATHS[:1], ORDERS[:1], [3, 0.0], ["A", "B"], 1, "a"): ["adds +2.00. Mean", "A +3.00"],
     lambda: drawings.cholesky_corner(np.tri(4), 2, np.ones(4), np.ones(4), "a"): ["one factorisation 1"],
 }  # fmt: skip
