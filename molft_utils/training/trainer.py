@@ -139,7 +139,7 @@ def _arguments(plan: Plan, settings: Settings, folder: Path, stops_early: bool) 
         dataloader_pin_memory=torch.cuda.is_available(),
         fp16=precision == "fp16",
         bf16=precision == "bf16",
-        use_cpu=precision == "bf16" and not torch.cuda.is_available(),  # else bf16 would be refused without a GPU
+        use_cpu=not torch.cuda.is_available(),  # else bf16 would be refused, and Apple's GPU taken unannounced
     )
 
 
