@@ -157,7 +157,7 @@ def predicted_against_real(panels: Mapping[str, Sequence[np.ndarray]], name: str
         for label, i in marked.items():
             panel.plot(predicted[i], real[i], "D", ms=8, color=COLOURS["trained"], label=label)
     axes[0].set_ylabel(f"real {what}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     show(figure, name)
 
 
