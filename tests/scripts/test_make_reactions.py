@@ -60,6 +60,7 @@ def test_fine_tuning_is_done_once_and_its_errors_are_those_of_its_predictions(ar
 
 
 def test_the_rate_of_all_rows_is_the_best_on_validation(monkeypatch):
+    monkeypatch.setattr(studies, "read", lambda table: pd.DataFrame())
     assert [run.key["rate"] for run in studies.reactions()] == list(studies.REACTION_RATES)
     tried = pd.DataFrame({"rate": studies.REACTION_RATES, "validation_rmse": [0.7, 0.8, 0.6], "rmse": [0.6, 0.5, 0.9]})
     monkeypatch.setattr(studies, "read", lambda table: tried)
