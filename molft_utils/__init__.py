@@ -4,7 +4,7 @@ The names that the notebooks use most, by topic; the others are in the folders, 
 """
 
 from .course import check, own_version, start, versions
-from .data import Split, length_study, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
+from .data import Split, load_lipophilicity, load_logp, load_secondary, load_table, overlap, split
 from .errors import (
     CheckpointError,
     DataError,
@@ -14,7 +14,7 @@ from .errors import (
     SettingsError,
     StaleRunError,
 )
-from .evaluation import Scores, compare_with_report, evaluate, grade, paired_difference, scores
+from .evaluation import Scores, evaluate, grade, paired_difference, scores
 from .experiments import grid
 from .molformer import load_model, load_tokenizer, token_lengths
 from .settings import Settings, settings

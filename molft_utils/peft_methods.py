@@ -105,26 +105,6 @@ def trainable(model: nn.Module) -> tuple[int, int]:
     return sum(p.numel() for p in counted if p.requires_grad), sum(p.numel() for p in counted)
 
 
-def expected_parameters(config: MolformerConfig, method: str, settings: Settings) -> int:
-    """Number of trained parameters in closed form, for a linear head.
-
-    D is the hidden size, I the inner size of the feed-forward, N the number of layers; the head has D + 1 parameters.
-    BitFit trains N (7 D + I) + D: the biases of query, key, value, two outputs and two LayerNorms, of the inner layer,
-    and of the last LayerNorm. LoRA trains N * 2 * r * 2 D, on all linear layers N r (4 * 2 D + 2 (D + I)), and (IA)^3
-    N (2 D + I).
-    """
-    d, inner, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    layer = 4 * (d * d + d) + (d * inner + inner) + (inner * d + d) + 4 * d
-    encoder = {
-        "full": config.vocab_size * d + n * layer + 2 * d,
-        "bitfit": n * (7 * d + inner) + d,
-        "lora": n * 2 * settings.lora_rank * 2 * d,
-        "lora-all": n * settings.lora_rank * (4 * 2 * d + 2 * (d + inner)),
-        "ia3": n * (2 * d + inner),
-    }
-    return encoder[method] + d + 1
-
-
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """A plain model with the same predictions, all of whose parameters train: LoRA and (IA)^3 go into the weights."""
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model

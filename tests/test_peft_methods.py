@@ -12,7 +12,7 @@ from transformers import set_seed
 from molft_utils import CheckpointError, MolftError, SettingsError, finetune, load_model, predict, settings
 from molft_utils.influence import influence_scores, trained_parameters
 from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
-from molft_utils.peft_methods import apply_method, expected_parameters, load_adapter, merged, save_adapter, trainable
+from molft_utils.peft_methods import apply_method, load_adapter, merged, save_adapter, trainable
 from molft_utils.settings import EVERY_METHOD
 from molft_utils.training.trainer import Progress
 
@@ -37,6 +37,26 @@ def cfg():
 
 def omegas(model):
     return torch.stack([module.weight for module in model.modules() if isinstance(module, FeatureMap)])
+
+
+def expected_parameters(config, method, settings):
+    """Number of trained parameters in closed form, for a linear head.
+
+    D is the hidden size, I the inner size of the feed-forward, N the number of layers; the head has D + 1 parameters.
+    BitFit trains N (7 D + I) + D: the biases of query, key, value, two outputs and two LayerNorms, of the inner layer,
+    and of the last LayerNorm. LoRA trains N * 2 * r * 2 D, on all linear layers N r (4 * 2 D + 2 (D + I)), and (IA)^3
+    N (2 D + I).
+    """
+    d, inner, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    layer = 4 * (d * d + d) + (d * inner + inner) + (inner * d + d) + 4 * d
+    encoder = {
+        "full": config.vocab_size * d + n * layer + 2 * d,
+        "bitfit": n * (7 * d + inner) + d,
+        "lora": n * 2 * settings.lora_rank * 2 * d,
+        "lora-all": n * settings.lora_rank * (4 * 2 * d + 2 * (d + inner)),
+        "ia3": n * (2 * d + inner),
+    }
+    return encoder[method] + d + 1
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)

@@ -3,8 +3,6 @@
 A figure stands between two comments. The first names a function of this file and its arguments::
 
     <!-- figures: difference table1 after-mlm baseline -->−0.005 [−0.014, +0.004]: no difference shown<!-- end -->
-
-A dash stands where nothing was run yet; its call is printed.
 """
 
 import re
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from molft_utils.errors import DataError
 from molft_utils.evaluation import Difference, mean_rmse, over_models, results
 from molft_utils.files import CARRIED, ROOT
 
@@ -113,11 +110,7 @@ def _figure(call: str) -> str:
     name, *arguments = shlex.split(call)
     named = dict(text.split("=", 1) for text in arguments if re.match(r"\w+=", text))
     positional = [text for text in arguments if not re.match(r"\w+=", text)]
-    try:
-        figure = FUNCTIONS[name](*positional, **{key: _number(text) for key, text in named.items()})
-    except DataError:
-        print(f"no rows: {call}")
-        return "–"
+    figure = FUNCTIONS[name](*positional, **{key: _number(text) for key, text in named.items()})
     return re.sub(r"(?<!\w)-(?=\d)", "−", figure).replace("e-0", "e-")  # a minus sign, and 1e-3 for 1e-03
 
 
@@ -144,7 +137,7 @@ def _rows(table: str, **where: str | float) -> pd.DataFrame:
     for column, wanted in where.items():
         rows = rows[rows[column] == wanted]
     if rows.empty:
-        raise DataError(f"data/results/{table}.csv has no row with {where}")
+        raise SystemExit(f"data/results/{table}.csv has no row with {where}")
     return rows
 
 

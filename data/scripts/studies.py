@@ -47,7 +47,7 @@ ERRORS = ("rmse", "validation_rmse", "n_train", "epochs", "seconds")
 class Trained:
     """Test and validation errors of a trained model."""
 
-    start: str = "mlm"  # after masked-language modelling; "checkpoint"; "random": its architecture; "rxnmapper"
+    start: str = "mlm"  # the encoder after masked-language modelling; "checkpoint"; "random": its architecture alone
     method: str = "full"
     selection: str = "train alone"  # what is added to or removed from the training split
     target: str = "validation"  # of influence scores; "test" is the report's choice, and a leak
@@ -58,8 +58,6 @@ class Trained:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        if self.start == "rxnmapper":
-            return (REACTIONS,)
         drawn = [RANDOM_MINI] if self.start == "random" else []
         fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
         return (fit, pipeline.GRADED, *rules.kinds_of(self.selection), *drawn)
@@ -69,9 +67,6 @@ class Trained:
             cfg = cfg.replace(checkpoint=random_mini(cfg.seed))
         train = rules.training_table(cfg, selection.secondary_table(cfg), self.selection, self.target)
         train = train if self.n_labels is None else labelled(cfg, self.n_labels)
-        if self.start == "rxnmapper":
-            found = finetuned(cfg, train)
-            return {name: found[name] for name in self.columns}
         if self.start == "mlm":
             fit = pipeline.after_mlm(cfg, train, self.method, self.early_stopping)
         else:
@@ -267,12 +262,12 @@ def best_rates(standard_errors: float) -> pd.Series:
 BUDGETS = {50: (20, 8), 100: (30, 8), 300: (20, 16), 1000: (24, 32), 3024: (8, 32)}
 
 
-def of_labels(table: str, model: str, n: int, seed: int, recipe: Trained, checkpoint: str = "mini") -> Run:
+def of_labels(table: str, model: str, n: int, seed: int, recipe: Any, checkpoint: str = "mini") -> Run:
     """All epochs are trained: early stopping would end a run of short epochs before it has begun."""
     epochs, batch_size = BUDGETS[n]
     changed: dict[str, Any] = dict(checkpoint=checkpoint, epochs=epochs, batch_size=batch_size, patience=epochs)
     columns = ("rmse", "validation_rmse", "epochs", "seconds")
-    recipe = dataclasses.replace(recipe, n_labels=n, early_stopping=True, columns=columns)
+    recipe = dataclasses.replace(recipe, n_labels=n, columns=columns)
     return Run(table, {"model": model, "labels": n, "seed": seed}, settings("class", seed=seed, **changed), recipe)
 
 
@@ -345,9 +340,9 @@ def pooled(encoder: str) -> np.ndarray:
 
 def labels() -> Iterator[Run]:
     for seed, n in product(SEEDS, BUDGETS):
-        yield of_labels("labels", "random weights", n, seed, Trained("random"))
+        yield of_labels("labels", "random weights", n, seed, Trained("random", early_stopping=True))
         for checkpoint in CARRIED:
-            yield of_labels("labels", checkpoint, n, seed, Trained("checkpoint"), checkpoint)
+            yield of_labels("labels", checkpoint, n, seed, Trained("checkpoint", early_stopping=True), checkpoint)
         for model in NUMBERS:
             key = {"model": model, "labels": n, "seed": seed}
             yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
@@ -357,10 +352,25 @@ def labels() -> Iterator[Run]:
 REACTION_RATES = (1e-4, 3e-4, 1e-3)
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainedReactions:
+    """Test and validation errors of the fine-tuned reaction model."""
+
+    n_labels: int | None = None  # as in Trained
+    columns: Sequence[str] = (*ERRORS, "predictions")
+
+    kinds = (REACTIONS,)
+    files = ()
+
+    def row(self, cfg: Settings) -> Row:
+        train = pipeline.tables(cfg).train if self.n_labels is None else labelled(cfg, self.n_labels)
+        found = finetuned(cfg, train)
+        return {name: found[name] for name in self.columns}
+
+
 def reactions() -> Iterator[Run]:
     """The reaction model: its learning rate, its rows of Table 1, and what labels are worth to it."""
-    recipe = Trained("rxnmapper", early_stopping=True)
-    tried = dataclasses.replace(recipe, columns=ERRORS)
+    recipe, tried = TrainedReactions(), TrainedReactions(columns=ERRORS)
     for rate in REACTION_RATES:
         yield Run("reactions", {"rate": rate, "seed": 0}, reaction_settings(rate, 4, 0), tried)
     rows = read("reactions")
@@ -382,7 +392,7 @@ def reaction_settings(rate: float, epochs: int, seed: int) -> Settings:
 
 def method_labels() -> Iterator[Run]:
     for seed, n, method in product((0, 1, 2), (100, 300, 1000), EVERY_METHOD):
-        yield of_labels("method_labels", method, n, seed, Trained("mlm", method))
+        yield of_labels("method_labels", method, n, seed, Trained("mlm", method, early_stopping=True))
 
 
 # -- do scores predict retraining, does LiSSA solve, are wrong labels found? ------------------------------------------

@@ -3,4 +3,4 @@
 from .fingerprints import baseline_predictions, ecfp4_counts, nearest_similarity, random_forest, similarities, svr
 from .molecules import canonicalise, flat_key, parse_or_raise, randomised, readable, token_ids
 from .splits import Split, overlap, split, table_hash
-from .tables import LengthStudy, check_table, length_study, load_lipophilicity, load_logp, load_secondary, load_table
+from .tables import check_table, load_lipophilicity, load_logp, load_secondary, load_table

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -276,27 +275,3 @@ def lines_that(lines: Sequence[int] | np.ndarray, verb: str = "have") -> str:
     shown = [str(line) for line in (lines if len(lines) <= 8 else lines[:7])]
     last = shown.pop() if len(lines) <= 8 else f"{len(lines) - 7} more"
     return f"lines {', '.join(shown)} and {last} {verb}"
-
-
-class LengthStudy(NamedTuple):
-    """Lengths in tokens."""
-
-    n_sample: int
-    longest_of_sample: int
-    longest: int
-    n_cut: int
-    n: int
-
-    def __str__(self) -> str:
-        return (
-            f"longest of {self.n_sample:,} random SMILES: {self.longest_of_sample} tokens; "
-            f"longest of all {self.n:,}: {self.longest}; longer than {MAX_TOKENS}: {self.n_cut}"
-        )
-
-
-def length_study(table: pd.DataFrame, n: int = 1000, seed: int = 42) -> LengthStudy:
-    """The report's study: the longest of ``n`` random SMILES, and how many of the whole table have over 128 tokens."""
-    lengths = token_lengths(table["smiles"])
-    n = min(n, len(lengths))
-    sample = np.random.default_rng(seed).choice(lengths, size=n, replace=False)
-    return LengthStudy(n, int(sample.max()), int(lengths.max()), int((lengths > MAX_TOKENS).sum()), len(lengths))

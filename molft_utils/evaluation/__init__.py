@@ -5,7 +5,6 @@ from .drops import grade_drops
 from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores, seeds_and_molecules
 from .results import (
     cells,
-    compare_with_report,
     difference,
     load_results,
     load_submissions,

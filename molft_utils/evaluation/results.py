@@ -7,7 +7,7 @@ has the test molecules, their labels, and a column ``<variant>/<seed>`` of predi
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import scipy.stats
 from ..errors import DataError
 from ..files import DATA_FOLDER, write_atomically
 from ..settings import EVERY_METHOD
-from .metrics import Difference, Scores, mean_rmse, paired_difference
+from .metrics import Difference, mean_rmse, paired_difference
 
 RESULTS = DATA_FOLDER / "results"
 
@@ -168,26 +168,6 @@ def report_table3() -> pd.DataFrame:
 def report_table4() -> pd.Series:
     """The report's Table 4: minutes of training on a T4, by our names of methods."""
     return pd.Series(read_report()["table4"]["rows"], name="minutes").rename(index=_METHODS)
-
-
-def compare_with_report(table: str, ours: Mapping[str, Scores], column: str | None = None) -> pd.DataFrame:
-    """Our test RMSE and the report's, in logD: ``report``, ``ours`` and our ``95 % interval``, one row per name.
-
-    ``table`` is a key of ``data/report.json``, for instance "table1", and ``column`` the one to compare with where
-    the table has several, for instance "Full Finetuning" of table3. A row that only one side has stays empty on the
-    other.
-    """
-    theirs = read_report()[table]["rows"]
-    if column is not None:
-        theirs = {name: row[column] for name, row in theirs.items()}
-    names = list(dict.fromkeys([*ours, *theirs]))  # each name once: ours first
-    intervals = {name: "[{:.3f}, {:.3f}]".format(*found.interval) for name, found in ours.items()}
-    columns = {
-        "report": pd.Series(theirs),
-        "ours": pd.Series({name: found.rmse for name, found in ours.items()}),
-        "95 % interval": pd.Series(intervals).reindex(names, fill_value=""),
-    }
-    return pd.DataFrame(columns, index=pd.Index(names, name="test RMSE / logD"))
 
 
 # A class's submissions

@@ -10,7 +10,6 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from IPython.display import display
 from joblib import Parallel, delayed
@@ -106,14 +105,6 @@ def run_cell(settings: Settings, cell: Cell, train: pd.DataFrame, folder: Path) 
     settings = settings.replace(seed=cell.seed)
     result = pipeline.graded(pipeline.after_mlm(settings, train, cell.method, early_stopping=False), settings)
     return {**dataclasses.asdict(cell), **result.row, "reused": result.reused}
-
-
-def predictions_of(settings: Settings, cell: Cell, secondary: pd.DataFrame | None = None) -> np.ndarray:
-    """Test predictions [n] of a cell; the cell is run unless it is on disk. ``secondary`` as in :func:`run_grid`."""
-    settings = settings.replace(seed=cell.seed)
-    secondary = selection.secondary_table(settings) if secondary is None else secondary
-    train = rules.training_table(settings, secondary, SELECTIONS[cell.selection])
-    return pipeline.graded(pipeline.after_mlm(settings, train, cell.method, early_stopping=False), settings).predictions
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

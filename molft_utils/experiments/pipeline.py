@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import PreTrainedModel, set_seed
 
 from ..cache import Kind, cached, scratch
@@ -264,11 +263,3 @@ def fingerprint_predictions(settings: Settings) -> pd.DataFrame:
         return {}
 
     return pd.read_csv(cached(FINGERPRINTS, settings, {}, compute).folder / "predictions.csv")
-
-
-@torch.no_grad()
-def largest_movement(settings: Settings, model: PreTrainedModel) -> float:
-    """The largest absolute change of any weight from the start of :func:`baseline` to ``model``."""
-    set_seed(settings.seed)
-    start = dict(load_model(settings.checkpoint, head=settings.head).named_parameters())
-    return max(float((after.cpu() - start[name]).abs().max()) for name, after in model.named_parameters())

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from molft_utils import DataError, scores
+from molft_utils import DataError
 from molft_utils.evaluation import (
     cells,
-    compare_with_report,
     difference,
     load_results,
     load_submissions,
@@ -143,14 +142,6 @@ def test_the_report_is_quoted_as_it_stands():
     assert tables["table2"]["rows"]["Train + Secondary (top 100 positive)"] == 0.9426
     assert tables["table3"]["rows"]["Influence Method"]["BitFit"] == 2.6366
     assert tables["table4"]["rows"] == {"Full Fine-tuning": 29, "BitFit": 18, "LoRA": 18, "IA3": 23}
-
-
-def test_ours_and_the_reports_rows_stand_in_one_table():
-    ours = {"predict zero": scores([1.0, 2.0], [0.0, 0.0]), "Baseline Regression Model": scores([1.0, 2.0], [1.0, 3.0])}
-    table = compare_with_report("table1", ours)
-    assert list(table.index) == ["predict zero", "Baseline Regression Model", "Finetuned Regression Model"]
-    assert table.loc["Baseline Regression Model", "report"] == 1.1352
-    assert np.isnan(table.loc["Finetuned Regression Model", "ours"])
 
 
 # Submissions

@@ -10,7 +10,7 @@ from molft_utils.files import ROOT
 from notebooks import UNWANTED, set_up_cell
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-APPENDIX = "report"  # follows no template
+LESSONS = [path for path in NOTEBOOKS if path.stem != "report"]  # the appendix follows no template
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["molft"]["repository"]
 
 HEADINGS = [
@@ -39,9 +39,8 @@ def test_notebook_was_run_from_top_to_bottom(notebook):
     assert counts == list(range(1, len(counts) + 1))
 
 
-def test_notebook_follows_the_template(notebook, request):
-    if APPENDIX in request.node.name:
-        return
+@pytest.mark.parametrize("notebook", LESSONS, ids=lambda path: path.stem, indirect=True)
+def test_notebook_follows_the_template(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert re.findall(r"^## (.+?)(?: \(\d+ min\))?$", text, re.MULTILINE) == HEADINGS
     assert notebook.cells[0].source.startswith("[![Open in Colab]")

@@ -30,10 +30,11 @@ def test_figures_are_written_as_they_are_read(monkeypatch):
         ("equal t a b margin=0.02", "+0.009 [−0.004, +0.022]: not shown to be equal"),
         ("over_seeds t n .0f less=100 variant=a", "25 (20 to 30)"),
         ("spread t a b", "0.009"),
-        ("mean t c", "–"),
     ):
         opening = f"<!-- figures: {call} -->"
         assert pages.rewritten(f"{opening}old<!-- end -->") == f"{opening}{expected}<!-- end -->"
+    with pytest.raises(SystemExit, match="no row"):
+        pages.rewritten("<!-- figures: mean t c -->old<!-- end -->")
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=[str(page.relative_to(ROOT)) for page in pages.PAGES])
