@@ -13,6 +13,7 @@ from .errors import (
     MolftError,
     SettingsError,
     StaleRunError,
+    StorageError,
 )
 from .evaluation import Scores, evaluate, grade, paired_difference, scores
 from .experiments import grid

@@ -6,9 +6,11 @@ its content, never its place.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
+from .errors import StorageError
 from .files import DATA_FOLDER, RUNS_FOLDER, file_hash, stages_folder, write_atomically
 from .molformer import device, locate
 from .settings import Settings, group
@@ -75,6 +79,11 @@ def cached(
     seed = {"seed": settings.seed} if settings is not None and "training" in kind.groups else {}
     inputs = {**inputs_of(settings, kind), "key": {**key, **seed}}
     folder = stages_folder() / f"{kind.name}-{_digest(inputs)[:16]}"
+    with _remedies(folder):
+        return _found_or_computed(folder, kind, inputs, compute)
+
+
+def _found_or_computed(folder: Path, kind: Kind, inputs: dict[str, Any], compute: Callable[[Path], dict]) -> Cached:
     if (record := _record(folder)) is not None:  # before anything is written: results may lie on a read-only disk
         return Cached(folder, record, reused=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +166,30 @@ def _digest(inputs: Any) -> str:
 def _record(folder: Path) -> dict | None:
     path = folder / "record.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+#: What a disk answers, and what helps.
+REMEDIES = {
+    errno.ENOSPC: "the disk is full; make room, for instance with `make clean`, which deletes all results of runs/",
+    errno.EIO: "it cannot be written or read. Google Drive says so when it is full or was used too much: empty its "
+    "bin, or set KEEP_IN_DRIVE to False",
+    errno.ENOTCONN: "Google Drive is no longer connected; restart the runtime, and run all cells",
+}
+
+
+@contextmanager
+def _remedies(folder: Path) -> Iterator[None]:
+    """Say what to do when a disk fails. safetensors gives the number of the error in its text alone, torch none."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        written = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(written[1]) if written else getattr(error, "errno", None)
+        if "unexpected pos" in str(error):  # torch.save, on a full disk
+            number = errno.ENOSPC
+        if number not in REMEDIES:
+            raise
+        raise StorageError(f"{folder}: {REMEDIES[number]}. Then run the cell again: it goes on.") from error
 
 
 @contextmanager

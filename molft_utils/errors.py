@@ -21,6 +21,10 @@ class StaleRunError(CheckpointError):
     """A training folder that holds a run with other settings, data or initial weights."""
 
 
+class StorageError(MolftError, OSError):
+    """A disk that is full, or a mounted drive that does not answer."""
+
+
 class DivergenceError(MolftError, ArithmeticError):
     """A numerical procedure that left the finite numbers, or found no solution."""
 

@@ -1,14 +1,17 @@
 """Cached results: computed once, whole or absent, safe for two processes, and told apart by all that they depend on."""
 
+import errno
 import json
 import multiprocessing
 import time
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
 from molft_utils import cache, load_model, settings
 from molft_utils.cache import Kind, cached, digits, inputs_of
+from molft_utils.errors import StorageError
 from molft_utils.experiments import pipeline, rules, selection
 from molft_utils.settings import KNOWN, Settings
 
@@ -47,6 +50,34 @@ def test_an_interrupted_result_is_absent_and_finds_its_files_again(stages):
         answer(compute=interrupted)
     assert not list(stages.glob("answer-*/record.json"))
     assert answer(compute=lambda folder: {"half": (folder / "half").read_text()}).record["half"] == "so far"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "empty its bin"),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected"), "restart the runtime"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 16000 vs 15892"), "the disk is full"),
+    ],
+    ids=str,
+)
+def test_a_disk_that_fails_is_named_with_its_remedy_and_the_result_can_be_had_later(error, remedy):
+    def failing(folder):
+        raise error
+
+    with pytest.raises(StorageError, match=remedy):
+        answer(compute=failing)
+    assert answer().record["value"] == 42
+
+
+def test_another_error_stays_what_it_is():
+    def failing(folder):
+        raise FileNotFoundError(errno.ENOENT, "mine")
+
+    with pytest.raises(FileNotFoundError, match="mine"):
+        answer(compute=failing)
 
 
 def test_two_processes_compute_a_result_once(stages):

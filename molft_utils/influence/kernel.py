@@ -34,7 +34,8 @@ from ..training import Moment, molecule_batches
 from .lissa import Params
 from .scores import molecule_loss, require_labels, trained_parameters
 
-CHUNK = 16  # gradients that are computed at a time; more are no faster on two cores
+CHUNK = 16  # gradients that are computed at a time, at most; more are no faster on two cores
+CHUNK_BYTES = 2**30  # and no more than fit into so much memory
 BLOCK = 16_384  # parameters whose products are added to the Gram matrix at a time
 EPS = 1e-5  # Adam's metric counts no parameter more than one whose gradients are of this size
 
@@ -180,7 +181,7 @@ def influence_kernel(
             f"the derivatives of {n:,} molecules by {p:,} parameters take {needed:.0f} GB, more than the {memory:g} GB "
             "allowed; give sketch=16384, parameters='head', a LoRA model, or more memory"
         )
-    add_up = _sketcher(p, sketch, seed) if sketch else None
+    add_up = _sketcher(p, sketch, seed, model.device) if sketch else None
 
     def kernel(params: Params, scale: Tensor | None = None) -> Kernel:
         features = torch.empty(n, sketch or p, dtype=torch.float32 if sketch else torch.float16)
@@ -213,7 +214,7 @@ def _derivatives(
 
     They are first multiplied by ``scale`` [p]. Returns the residuals [n]; both are in the table's order.
     """
-    batches, order = molecule_batches(model, table, CHUNK)
+    batches, order = molecule_batches(model, table, chunk_size(params))
     std, residuals = model.config.label_std, np.empty(len(table))
 
     def residual(p: Params, ids: Tensor, mask: Tensor, label: Tensor) -> Tensor:
@@ -232,15 +233,20 @@ def _derivatives(
     return residuals
 
 
-def _sketcher(p: int, n_buckets: int, seed: int) -> Callable[[Tensor], Tensor]:
+def chunk_size(params: Params) -> int:
+    """How many molecules' gradients are computed at a time: 16 of the mini checkpoint, 5 of the published size."""
+    return max(1, min(CHUNK, CHUNK_BYTES // sum(t.nbytes for t in params.values())))
+
+
+def _sketcher(p: int, n_buckets: int, seed: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     """[b, p] -> [b, n_buckets]: each derivative is added, with a random sign, to a random bucket."""
     generator = torch.Generator().manual_seed(seed)
-    bucket = torch.randint(n_buckets, (p,), generator=generator)
-    sign = torch.randint(2, (p,), generator=generator) * 2.0 - 1
+    bucket = torch.randint(n_buckets, (p,), generator=generator).to(device)
+    sign = (torch.randint(2, (p,), generator=generator) * 2.0 - 1).to(device)
 
     def add_up(rows: Tensor) -> Tensor:
-        sums = torch.zeros(len(rows), n_buckets, dtype=rows.dtype, device=rows.device)
-        return sums.index_add_(1, bucket.to(rows.device), rows * sign.to(rows))
+        sums = torch.zeros(len(rows), n_buckets, dtype=rows.dtype, device=device)
+        return sums.index_add_(1, bucket, rows.mul_(sign))  # in place: at the published size a copy is a gigabyte
 
     return add_up
 

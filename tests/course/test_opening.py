@@ -1,13 +1,17 @@
 """The first line of a notebook, and what its set-up cell installs."""
 
 import os
+import re
+import runpy
 import sys
 import types
 
+import nbformat
 import pytest
 
 from molft_utils import SettingsError, start
 from molft_utils.files import ROOT
+from notebooks import set_up_cell
 
 
 def test_the_profile_of_the_environment_comes_first(monkeypatch, capsys):
@@ -31,6 +35,17 @@ def test_results_go_to_drive_only_while_that_is_switched_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", None)
     with pytest.raises(SettingsError, match="KEEP_IN_DRIVE"):
         start("smoke", keep_in_drive=True)
+
+
+def test_without_a_network_the_set_up_cell_says_so(tmp_path, monkeypatch):
+    cell = set_up_cell(nbformat.read(ROOT / "notebooks" / "01_split.ipynb", as_version=4)).source
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # as on a machine without molft
+    with pytest.raises(RuntimeError, match=r"cannot be fetched\. Is there a network\?"):
+        exec(re.sub(r'"https://github.com/[^"]+"', '"file:///nowhere"', cell), {})
+    pip = runpy.run_path(str(ROOT / "notebooks" / "set_up.py"))["pip"]
+    with pytest.raises(RuntimeError, match=r"molft cannot be installed\. pip says: .+"):
+        pip("download", "--no-index", "not-a-package", otherwise="molft cannot be installed.")
 
 
 def test_colab_gets_the_rdkit_that_wrote_the_tables():

@@ -7,6 +7,8 @@ from ridge_problem import TABLE
 
 from molft_utils import DataError, influence, settings
 from molft_utils.influence import Kernel, KernelPath, influence_kernel, influence_scores
+from molft_utils.influence.kernel import chunk_size
+from molft_utils.molformer import MolformerConfig, MolformerForSequenceClassification
 from molft_utils.training import Moment, molecule_batches
 
 DAMPING = 0.3
@@ -90,6 +92,15 @@ def test_the_kernel_of_a_model_holds_its_derivatives_in_the_order_of_the_tables(
     assert np.allclose(kernel.cross, J[[3, 1]] @ J.T, rtol=2e-3)
     assert np.allclose(kernel.train_residuals, residuals)
     assert np.allclose(kernel.query_residuals, residuals[[3, 1]])
+
+
+def test_gradients_of_a_large_model_are_computed_few_at_a_time(tiny, monkeypatch):
+    with torch.device("meta"):  # the published layout
+        published = dict(MolformerForSequenceClassification(MolformerConfig()).named_parameters())
+    assert chunk_size(published) * sum(p.numel() for p in published.values()) * 4 <= 2**30
+    together = influence_kernel(tiny, TABLE, TABLE, sketch=256)
+    monkeypatch.setattr("molft_utils.influence.kernel.CHUNK_BYTES", 1)
+    assert np.allclose(influence_kernel(tiny, TABLE, TABLE, sketch=256).train, together.train, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture

@@ -11,10 +11,19 @@ from molft_utils.files import data_file
 from molft_utils.training.trainer import Progress
 
 
-def test_an_interrupted_fit_is_gone_on_with(tmp_path, monkeypatch):
+def with_lora(cfg):
+    return pipeline.after_mlm(cfg, None, "lora")
+
+
+@pytest.mark.parametrize(
+    "train", [pipeline.baseline, pipeline.mlm, with_lora], ids=["02_baseline", "03_mlm", "06_peft_grid"]
+)
+def test_an_interrupted_training_goes_on(train, tmp_path, monkeypatch):
     monkeypatch.setenv("MOLFT_STAGES", str(tmp_path / "stages"))
     pd.read_csv(data_file("logp.csv"))[["smiles", "label"]].head(60).to_csv(tmp_path / "few.csv", index=False)
-    cfg = settings("smoke", table=str(tmp_path / "few.csv"), limit=24, epochs=4)
+    cfg = settings("smoke", table=str(tmp_path / "few.csv"), limit=24, epochs=4, mlm_epochs=4)
+    if train is with_lora:
+        pipeline.mlm(cfg)
     epochs = []
 
     def watch(self, args, state, control, **kwargs):
@@ -22,8 +31,8 @@ def test_an_interrupted_fit_is_gone_on_with(tmp_path, monkeypatch):
         if epochs == [1, 2, 3]:
             signal.raise_signal(signal.SIGINT)  # what Jupyter's stop button sends to the kernel
 
-    monkeypatch.setattr(Progress, "on_evaluate", watch)
+    monkeypatch.setattr(Progress, "on_epoch_end", watch)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.baseline(cfg)
-    assert len(pipeline.baseline(cfg).history) == 4
+        train(cfg)
+    assert len(train(cfg).history) == 4
     assert epochs == [1, 2, 3, 3, 4], "the third epoch was not saved yet"

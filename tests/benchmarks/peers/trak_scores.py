@@ -55,7 +55,7 @@ class CountSketch(AbstractProjector):
 
     def __init__(self, n_parameters: int, n_buckets: int):
         super().__init__(n_parameters, n_buckets, 0, "count sketch", "cpu")
-        self.add_up = _sketcher(n_parameters, n_buckets, self.seed)
+        self.add_up = _sketcher(n_parameters, n_buckets, self.seed, torch.device("cpu"))
 
     def project(self, grads: Params, model_id: int) -> Tensor:
         return self.add_up(vectorize(grads, device="cpu"))
