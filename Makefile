@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SITE_READY := $(VENV)/.site-ready
 
-.PHONY: help run test lab site notebooks data results lint audit bench badges clean
+.PHONY: help run test lab site links notebooks data results lint audit bench badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +42,9 @@ site: $(SITE_READY) ## the notebooks, the guide, the results and the helper's na
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c data/scripts -d runs/doctrees . runs/site
 	cp runs/site/README.html runs/site/index.html
 
+links: $(SITE_READY) ## do the addresses of other sites still answer? (needs a network)
+	$(VENV)/bin/sphinx-build --quiet -b linkcheck -c data/scripts -d runs/doctrees . runs/links
+
 notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/
 	$(PY) data/scripts/notebooks.py refresh
 
@@ -51,9 +54,10 @@ data: $(READY) ## make the tables of data/ again from their sources
 results: $(READY) ## add what data/results/ lacks (hours; run again to resume); ARGS=--check lists rows that differ
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) data/scripts/results.py $(ARGS)
 
-lint: $(READY) ## style, types, layers, the workflows and their safety
+lint: $(READY) ## style, spelling, types, layers, the workflows and their safety
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/typos
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -73,4 +77,4 @@ badges: $(READY) ## write [tool.molft] repository of pyproject.toml into the REA
 	$(PY) data/scripts/notebooks.py badges
 
 clean: ## remove what runs left; the environment stays
-	rm -rf runs/stages runs/stages-smoke runs/pages runs/site runs/api runs/doctrees runs/figures runs/figures-smoke runs/scratch
+	rm -rf runs/stages runs/stages-smoke runs/pages runs/site runs/links runs/api runs/doctrees runs/figures runs/figures-smoke runs/scratch

@@ -24,30 +24,30 @@ from ..files import figures_folder, write_atomically
 
 #: Okabe and Ito's palette, which readers with any colour vision can tell apart; the grey is darker, away from purple.
 BLACK, GREY, ORANGE, SKY = "#000000", "#666666", "#E69F00", "#56B4E9"
-GREEN, BLUE, VERMILLION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 
 #: Name -> colour, in every figure of the repository. Names of one line share a colour: they are variants of one idea,
 #: and :func:`styles` draws them with different lines.
 COLOURS = {
     # splits, and molecules
-    "train": BLUE, "validation": VERMILLION, "test": GREEN, "scaffold": ORANGE,
-    "right label": GREY, "wrong label": VERMILLION, "neutral": BLUE, "ionisable": VERMILLION,
+    "train": BLUE, "validation": VERMILION, "test": GREEN, "scaffold": ORANGE,
+    "right label": GREY, "wrong label": VERMILION, "neutral": BLUE, "ionisable": VERMILION,
     # fine-tuning methods
     "full": BLACK, "bitfit": ORANGE, "lora": SKY, "lora-all": BLUE, "ia3": GREEN,
-    "trained": VERMILLION, "frozen": GREY,
+    "trained": VERMILION, "frozen": GREY,
     # rules of selection, and the scores behind them
     "keep all": BLACK, "none": BLACK, "clean only": GREY, "random": SKY, "oracle": GREEN,
     "TS-DShapley": BLUE, "ts-dshapley": BLUE, "KNN-Shapley": BLUE, "Banzhaf": BLUE, "Beta(1, 16)": BLUE,
     "influence": PURPLE, "Gauss-Newton": PURPLE, "Hessian": PURPLE, "gradient product": PURPLE,
     "self-influence": PURPLE, "loss": ORANGE,
-    "leave-one-out residual": VERMILLION, "out-of-fold residual": VERMILLION, "ridge leave-one-out": VERMILLION,
-    "ridge out-of-fold": VERMILLION, "ridge out-of-bag": VERMILLION,
+    "leave-one-out residual": VERMILION, "out-of-fold residual": VERMILION, "ridge leave-one-out": VERMILION,
+    "ridge out-of-fold": VERMILION, "ridge out-of-bag": VERMILION,
     # models
-    "mini": BLUE, "mini-descriptors": VERMILLION, "random weights": GREY, "SVR on ECFP4": GREEN,
-    "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILLION,
+    "mini": BLUE, "mini-descriptors": VERMILION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
-    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILLION, "equal": BLUE,
+    "ours": BLUE, "report": PURPLE, "better": GREEN, "worse": VERMILION, "equal": BLUE,
     "no difference shown": GREY, "other": GREY,
 }  # fmt: skip
 
@@ -60,7 +60,7 @@ LOOK = {
     "axes.labelsize": 12,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
-    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY]),
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY]),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
