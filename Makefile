@@ -38,7 +38,7 @@ $(SITE_READY): $(READY)
 	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[site]"
 	touch $@
 
-site: $(SITE_READY) ## the notebooks, the guide, the results and the helper's names as a site: runs/site/index.html
+site: $(SITE_READY) ## the notebooks, guide, results and the reference of molft_utils as a site: runs/site/index.html
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c data/scripts -d runs/doctrees . runs/site
 	cp runs/site/README.html runs/site/index.html
 
@@ -51,7 +51,7 @@ notebooks: $(READY) ## run the notebooks and refresh what is committed: their ou
 data: $(READY) ## make the tables of data/ again from their sources
 	$(PY) data/scripts/tables.py
 
-results: $(READY) ## add what data/results/ lacks (hours; run again to resume); ARGS=--check lists rows that differ
+results: $(READY) ## add what data/results/ lacks (hours; run again to resume); ARGS=--check lists rows made with other settings, data or code
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) data/scripts/results.py $(ARGS)
 
 lint: $(READY) ## style, spelling, types, layers, the workflows and their safety
