@@ -43,7 +43,8 @@ COLOURS = {
     "leave-one-out residual": VERMILION, "out-of-fold residual": VERMILION, "ridge leave-one-out": VERMILION,
     "ridge out-of-fold": VERMILION, "ridge out-of-bag": VERMILION,
     # models
-    "mini": BLUE, "mini-descriptors": VERMILION, "random weights": GREY, "SVR on ECFP4": GREEN,
+    "mini": BLUE, "mini-descriptors": VERMILION, "rxnmapper": PURPLE, "random weights": GREY,
+    "SVR on ECFP4": GREEN,
     "pretrained weights": BLUE, "checkpoint": BLUE, "fine-tuning alone": BLUE, "continued pretraining": VERMILION,
     "random forest on ECFP4": ORANGE, "SVR on descriptors": SKY, "ridge on descriptors": PURPLE,
     # whose result it is, and everything else
