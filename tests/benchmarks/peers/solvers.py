@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
-from bank import problem
 from molft_utils.files import ROOT
 from molft_utils.influence import Params, conjugate_gradient, gradient, lissa
 from molft_utils.training import model_tokens, pad
+from problem import problem
 from rows import Row, spread, timed, write
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -99,13 +99,13 @@ def ridge_problem() -> Problem:
 
 def mini_problem() -> Problem:
     """Some training molecules of the bank's model; v is the gradient of validation molecules' mean loss."""
-    given = problem()
-    train = given.train.sample(MINI_MOLECULES, random_state=0)
-    std, single = given.model.config.label_std, Packed(given.model)
-    x, y = _packed(given.model, train, std)
+    given = problem(0)
+    model, train = given.fit.model, given.train.sample(MINI_MOLECULES, random_state=0)
+    std, single = model.config.label_std, Packed(model)
+    x, y = _packed(model, train, std)
     found = Problem(single, x, y, MINI_BATCH)
     double = Problem(copy.deepcopy(single).double(), x, y.double(), MINI_BATCH)
-    target = _packed(given.model, given.validation.head(32), std)
+    target = _packed(model, given.validation.head(32), std)
     double.v = flat(gradient(double.losses, double.params, [(target[0], target[1].double())]))
     plan: dict[str, Any] = dict(damping=MINI_DAMPING, relative=True, depth=20, curvature="hessian")
     estimated = lissa(double.losses, double.params, double.batches, double.direction(), **plan)
