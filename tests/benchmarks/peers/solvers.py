@@ -55,10 +55,11 @@ class Problem:
         """Squared errors [n], as molft takes them."""
         return (functional_call(self.module, params, (batch[0],)) - batch[1]) ** 2
 
-    def direction(self) -> Params:
-        """v by the parameters' names."""
-        sizes = [p.numel() for p in self.params.values()]
-        return {n: part.view_as(p) for (n, p), part in zip(self.params.items(), self.v.split(sizes), strict=True)}
+    def for_molft(self) -> tuple[Callable, Params, list, Params]:
+        """What molft's solvers are given: loss, parameters, batches, and v by the parameters' names."""
+        parts = self.v.split([p.numel() for p in self.params.values()])
+        v = {name: part.view_as(p) for (name, p), part in zip(self.params.items(), parts, strict=True)}
+        return self.losses, self.params, self.batches, v
 
     def error(self, found: Tensor) -> float:
         """||found - exact|| / ||exact||."""
@@ -108,13 +109,10 @@ def mini_problem() -> Problem:
     target = _packed(model, given.validation.head(32), std)
     double.v = flat(gradient(double.losses, double.params, [(target[0], target[1].double())]))
     plan: dict[str, Any] = dict(damping=MINI_DAMPING, relative=True, depth=20, curvature="hessian")
-    estimated = lissa(double.losses, double.params, double.batches, double.direction(), **plan)
-    double.damping, double.scale = estimated.damping, estimated.scale
-    solved = conjugate_gradient(
-        double.losses, double.params, double.batches, double.direction(), damping=double.damping, depth=60,
-        tolerance=1e-8, curvature="hessian",
-    )  # fmt: skip
-    found.damping, found.scale = double.damping, double.scale
+    estimated = lissa(*double.for_molft(), **plan)
+    found.damping, found.scale = estimated.damping, estimated.scale
+    plan = dict(damping=found.damping, depth=60, tolerance=1e-8, curvature="hessian")
+    solved = conjugate_gradient(*double.for_molft(), **plan)
     found.v, found.exact = double.v.float(), flat(solved.direction)
     return found
 
@@ -131,21 +129,16 @@ def _packed(model: Any, table: pd.DataFrame, std: float) -> tuple[Tensor, Tensor
 
 def molft_lissa(given: Problem, products: int, seed: int) -> Tensor:
     """The products for the residual, one on each batch, are part of the budget."""
-    solved = lissa(
-        given.losses, given.params, given.batches, given.direction(), damping=given.damping, scale=given.scale,
-        depth=products - len(given.batches), seed=seed, curvature="hessian",
-    )  # fmt: skip
+    plan: dict[str, Any] = dict(damping=given.damping, scale=given.scale, seed=seed, curvature="hessian")
+    solved = lissa(*given.for_molft(), **plan, depth=products - len(given.batches))
     assert solved.n_products + solved.n_overhead <= products
     return flat(solved.direction)
 
 
 def molft_cg(given: Problem, passes: int, seed: int) -> Tensor:
     """The last pass checks the residual."""
-    solved = conjugate_gradient(
-        given.losses, given.params, given.batches, given.direction(), damping=given.damping, depth=passes - 1,
-        tolerance=0.0, curvature="hessian",
-    )  # fmt: skip
-    return flat(solved.direction)
+    plan: dict[str, Any] = dict(damping=given.damping, tolerance=0.0, curvature="hessian")
+    return flat(conjugate_gradient(*given.for_molft(), **plan, depth=passes - 1).direction)
 
 
 def pydvl_lissa(given: Problem, products: int, seed: int) -> Tensor:
