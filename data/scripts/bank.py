@@ -9,6 +9,8 @@ test molecules is kept in ``data/retraining/``. A file is written after every mo
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,11 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from molft_utils.cache import digits
-from molft_utils.data import table_hash
+from molft_utils.data import Split, table_hash
 from molft_utils.errors import StaleRunError
-from molft_utils.evaluation import BANK, GROUPS
+from molft_utils.evaluation import BANK, GROUPS, data_hashes
 from molft_utils.experiments import pipeline, selection
-from molft_utils.files import DATA_FOLDER, file_hash, write_atomically
+from molft_utils.files import DATA_FOLDER, write_atomically
 from molft_utils.settings import Settings, settings
 from molft_utils.training import predict
 
@@ -83,29 +85,48 @@ def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int =
     return Plan(base, pool[["smiles", "label"]], members, n_seeds, 5000, ((0, len(pool)),))
 
 
-def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
-    """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
+def retrained(cfg: Settings, plan: Plan, start: Path, subset: int, k: int) -> dict[str, np.ndarray]:
+    """Train from a checkpoint on, all epochs, and predict the validation and test molecules [n]."""
     torch.set_num_threads(1)
-    fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
-    return {name: predict(fit.model, part["smiles"]).astype(np.float16) for name, part in queries(cfg).items()}
+    cfg, train = cfg.replace(seed=plan.seed(subset, k)), plan.train(subset)
+    fit, _ = pipeline.finetuned(cfg, start, train, early_stopping=False)
+    return {name: predict(fit.model, part["smiles"]) for name, part in queries(pipeline.tables(cfg)).items()}
 
 
-def queries(cfg: Settings) -> dict[str, pd.DataFrame]:
+def queries(parts: Split) -> dict[str, pd.DataFrame]:
     """What every model predicts."""
-    parts = pipeline.tables(cfg)
     return {"validation": parts.validation, "test": parts.test}
 
 
-def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
-    """Train what the bank at ``path`` lacks, every subset's first seed first, and write it after every model."""
-    data = {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
-    about = {"data": data, "parts": plan.parts, "settings": plan.digits(cfg)}
-    metadata = {name: json.dumps(value) for name, value in about.items()}
-    bank = bank_so_far(path, cfg, plan, metadata["settings"])
+def empty_bank(members: np.ndarray, n_seeds: int, parts: Split, dtype: type = np.float16) -> dict[str, np.ndarray]:
+    """The tensors of a bank, nan for every prediction."""
+    bank = {"members": members}
+    for name, table in queries(parts).items():
+        bank[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
+        bank[f"{name}_predictions"] = np.full((len(members), n_seeds, len(table)), np.nan, dtype)
+    return bank
+
+
+def make_bank(
+    path: Path,
+    bank: dict[str, np.ndarray],
+    about: dict,
+    retrain: Callable[[int, int], dict[str, np.ndarray]],
+    n_jobs: int = 2,
+) -> None:
+    """Train what the bank at ``path`` lacks, every subset's first seed first, and write it after every model.
+
+    Where there is no such file, all of the empty ``bank`` is trained: ``retrain(subset, k)`` has the predictions of its
+    k-th model. What the bank depends on stands in the file's header: ``about``, and the data.
+    """
+    metadata = {name: json.dumps(value) for name, value in {"data": data_hashes(), **about}.items()}
+    if path.exists():
+        with safe_open(path, framework="numpy") as file:
+            if file.metadata() != metadata or not np.array_equal(file.get_tensor("members"), bank["members"]):
+                raise StaleRunError(f"{path} was made with other settings or data; delete it to make another")
+            bank = {name: file.get_tensor(name).copy() for name in bank}
     missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]
-    start = pipeline.mlm(cfg).folder
-    jobs = (delayed(retrained)(cfg, start, plan.train(subset), plan.seed(subset, k)) for subset, k in missing)
-    models = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    models = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(retrain)(*model) for model in missing)
     for (subset, k), predictions in zip(missing, models, strict=True):
         for name, values in predictions.items():
             bank[f"{name}_predictions"][subset, k] = values
@@ -113,21 +134,10 @@ def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
         print(f"{path.stem}: subset {subset}, seed {k}", flush=True)
 
 
-def bank_so_far(path: Path, cfg: Settings, plan: Plan, content: str) -> dict[str, np.ndarray]:
-    """The tensors of the file, or with nan for every prediction where there is no such file."""
-    if path.exists():
-        with safe_open(path, framework="numpy") as file:
-            if file.metadata().get("settings") != content:
-                raise StaleRunError(f"{path} was made with other settings or data; delete it to make another")
-            return {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118  # it is no dict
-    bank = {"members": plan.members}
-    for name, table in queries(cfg).items():
-        shape = len(plan.members), plan.n_seeds, len(table)
-        bank[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
-        bank[f"{name}_predictions"] = np.full(shape, np.nan, dtype=np.float16)
-    return bank
-
-
 if __name__ == "__main__":
-    for file, plan in ((BANK, halves), (GROUPS, groups)):
-        make_bank(settings("class"), plan(settings("class")), DATA_FOLDER / file, n_jobs=2)
+    cfg = settings("class")
+    for file, draw in ((BANK, halves), (GROUPS, groups)):
+        plan = draw(cfg)
+        bank, about = empty_bank(plan.members, plan.n_seeds, pipeline.tables(cfg)), dict(parts=plan.parts)
+        retrain = partial(retrained, cfg, plan, pipeline.mlm(cfg).folder)
+        make_bank(DATA_FOLDER / file, bank, about | {"settings": plan.digits(cfg)}, retrain)

@@ -4,26 +4,22 @@ The same training (:class:`molft_utils.influence.Recipe`: same start, order and 
 10 % of the training split at weight 0, with CHEMBL1089224 alone at weight 0 (the twin of a test molecule, notebook 04),
 and with nothing dropped. What these models predict for the validation and test molecules is kept in
 ``data/retraining/drops.safetensors``, which :func:`molft_utils.evaluation.load_bank` reads: in float32, since a step of
-float16 is as large as an effect. A training takes 20 s of one core, and each is written when it ends: an interrupted
-run resumes.
+float16 is as large as an effect. A training takes 20 s of one core, and an interrupted run resumes.
 """
 
-import argparse
 import dataclasses
-import json
-import tempfile
-import zlib
-from pathlib import Path
+import sys
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from safetensors.numpy import save
 
+from bank import empty_bank, make_bank, queries
 from molft_utils.data import Split, load_lipophilicity, split
-from molft_utils.evaluation import DROPS, data_hashes, load_bank
-from molft_utils.files import DATA_FOLDER, RUNS_FOLDER, file_hash, write_atomically
-from molft_utils.influence.unrolled import Recipe, Training
+from molft_utils.evaluation import DROPS, load_bank
+from molft_utils.files import CARRIED, DATA_FOLDER, file_hash
+from molft_utils.influence import Recipe, Training
+from sizes import trained
 
 TWIN = "CHEMBL1089224"
 SHARES, N_SUBSETS, SEED = (0.01, 0.05, 0.1), 40, 2026
@@ -39,62 +35,26 @@ def members(parts: Split) -> np.ndarray:
     return kept
 
 
-def retrain(folder: Path, kept: np.ndarray, first: int, every: int) -> None:
-    """Do each ``every``-th training from ``first`` on that the folder lacks.
-
-    A file has the predictions for the validation and then the test molecules, float32.
-    """
+def retrained(training: Training, parts: Split, kept: np.ndarray, subset: int, k: int) -> dict[str, np.ndarray]:
+    """Predictions for the validation and test molecules [n] if only ``kept[subset]`` have a weight; k is always 0."""
     torch.set_num_threads(1)
-    parts = split(load_lipophilicity())
-    training = Training(Recipe(), parts.train)
-    for number in range(first, len(kept), every):
-        path = folder / f"{number:03d}.npy"
-        if path.exists():
-            continue
-        weights = torch.tensor(kept[number], dtype=torch.float32)
-        theta = training.run(weights, every=len(training.batches))[-1].theta
-        predictions = [training.predict(theta, table) for table in (parts.validation, parts.test)]
-        with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, np.concatenate(predictions).astype(np.float32))
-        path.with_suffix(".partial").rename(path)
-        print(path.name, flush=True)
-
-
-def write_bank(parts: Split, kept: np.ndarray, predictions: np.ndarray) -> None:
-    """Write the bank from predictions [n_subsets, n_validation + n_test]."""
-    tensors = {"members": kept}
-    ends = {"validation": parts.validation, "test": parts.test}
-    both = np.split(predictions[:, None], [len(parts.validation)], axis=2)
-    for (name, table), values in zip(ends.items(), both, strict=True):
-        tensors[f"{name}_predictions"] = np.ascontiguousarray(values)
-        tensors[f"{name}_labels"] = table["label"].to_numpy(dtype=np.float32)
-    about = {
-        "recipe": dataclasses.asdict(Recipe()),
-        "data": data_hashes(),
-        "checkpoint": file_hash(DATA_FOLDER / f"molformer-{Recipe().checkpoint}/model.safetensors"),
-        "parts": [[0, len(parts.train)]],
-    }
-    write_atomically(DATA_FOLDER / DROPS, save(tensors, {name: json.dumps(value) for name, value in about.items()}))
+    theta = trained(training, torch.tensor(kept[subset], dtype=torch.float32))
+    return {name: training.predict(theta, table) for name, table in queries(parts).items()}
 
 
 def main() -> None:
     """Make the bank, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
-    parser.add_argument("--check", action="store_true", help="repeat the training with nothing dropped, and compare")
-    args, parts = parser.parse_args(), split(load_lipophilicity())
-    kept, folder = members(parts), RUNS_FOLDER / f"drops-{zlib.crc32(repr(Recipe()).encode()):08x}"
-    if args.check:
-        with tempfile.TemporaryDirectory() as scratch:
-            retrain(Path(scratch), kept[:1], 0, 1)
-            here = np.load(Path(scratch) / "000.npy")
-        banked = [load_bank(name, DROPS).predictions[0, 0] for name in ("validation", "test")]
-        difference = np.abs(here - np.concatenate(banked)).max()
+    parts = split(load_lipophilicity())
+    kept = members(parts)
+    retrain = partial(retrained, Training(Recipe(), parts.train), parts, kept)
+    if "--check" in sys.argv:
+        here = retrain(0, 0)
+        difference = max(np.abs(here[name] - load_bank(name, DROPS).predictions[0, 0]).max() for name in here)
         print(f"largest difference {difference:.1e} logD (1e-3 is small enough)")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    Parallel(n_jobs=args.jobs)(delayed(retrain)(folder, kept, first, args.jobs) for first in range(args.jobs))
-    write_bank(parts, kept, np.stack([np.load(folder / f"{number:03d}.npy") for number in range(len(kept))]))
+    checkpoint = file_hash(CARRIED[Recipe().checkpoint] / "model.safetensors")
+    about = {"recipe": dataclasses.asdict(Recipe()), "checkpoint": checkpoint, "parts": [[0, len(parts.train)]]}
+    make_bank(DATA_FOLDER / DROPS, empty_bank(kept, 1, parts, np.float32), about, retrain)
 
 
 if __name__ == "__main__":

@@ -91,10 +91,10 @@ def random_mini(seed: int) -> str:
     return str(cached(RANDOM_MINI, None, key, compute).folder)
 
 
-def labelled(cfg: Settings, n: int) -> pd.DataFrame:
-    """The first ``n`` molecules of a random order of the training split: smaller sets are parts of larger ones."""
+def labelled(cfg: Settings, n: int | None) -> pd.DataFrame:
+    """The training split, or the first n of a random order of it: smaller sets are parts of larger ones."""
     train = pipeline.tables(cfg).train
-    return train.iloc[np.random.default_rng(cfg.seed).permutation(len(train))[:n]]
+    return train if n is None else train.iloc[np.random.default_rng(cfg.seed).permutation(len(train))[:n]]
 
 
 # -- what pretraining is worth ----------------------------------------------------------------------------------------
@@ -262,13 +262,12 @@ def best_rates(standard_errors: float) -> pd.Series:
 BUDGETS = {50: (20, 8), 100: (30, 8), 300: (20, 16), 1000: (24, 32), 3024: (8, 32)}
 
 
-def of_labels(table: str, model: str, n: int, seed: int, recipe: Any, checkpoint: str = "mini") -> Run:
+def of_labels(table: str, model: str, n: int, seed: int, recipe: Any, **changed: Any) -> Run:
     """All epochs are trained: early stopping would end a run of short epochs before it has begun."""
     epochs, batch_size = BUDGETS[n]
-    changed: dict[str, Any] = dict(checkpoint=checkpoint, epochs=epochs, batch_size=batch_size, patience=epochs)
-    columns = ("rmse", "validation_rmse", "epochs", "seconds")
-    recipe = dataclasses.replace(recipe, n_labels=n, columns=columns)
-    return Run(table, {"model": model, "labels": n, "seed": seed}, settings("class", seed=seed, **changed), recipe)
+    cfg = settings("class", seed=seed, epochs=epochs, batch_size=batch_size, patience=epochs, **changed)
+    recipe = dataclasses.replace(recipe, n_labels=n, columns=("rmse", "validation_rmse", "epochs", "seconds"))
+    return Run(table, {"model": model, "labels": n, "seed": seed}, cfg, recipe)
 
 
 #: Ridge regressions on the pooled vectors of an encoder that is not trained -> the encoder.
@@ -342,7 +341,8 @@ def labels() -> Iterator[Run]:
     for seed, n in product(SEEDS, BUDGETS):
         yield of_labels("labels", "random weights", n, seed, Trained("random", early_stopping=True))
         for checkpoint in CARRIED:
-            yield of_labels("labels", checkpoint, n, seed, Trained("checkpoint", early_stopping=True), checkpoint)
+            recipe = Trained("checkpoint", early_stopping=True)
+            yield of_labels("labels", checkpoint, n, seed, recipe, checkpoint=checkpoint)
         for model in NUMBERS:
             key = {"model": model, "labels": n, "seed": seed}
             yield Run("labels", key, settings("class", seed=seed), Numbers(model, n))
@@ -363,8 +363,7 @@ class TrainedReactions:
     files = ()
 
     def row(self, cfg: Settings) -> Row:
-        train = pipeline.tables(cfg).train if self.n_labels is None else labelled(cfg, self.n_labels)
-        found = finetuned(cfg, train)
+        found = finetuned(cfg, labelled(cfg, self.n_labels))
         return {name: found[name] for name in self.columns}
 
 
@@ -381,8 +380,7 @@ def reactions() -> Iterator[Run]:
         key = {"variant": f"rxnmapper, {epochs} epochs", "seed": seed}
         yield Run("table1", key, reaction_settings(best, epochs, seed), recipe)
     for seed, n in product(SEEDS, BUDGETS):
-        run = of_labels("labels", "rxnmapper", n, seed, recipe)
-        yield dataclasses.replace(run, settings=run.settings.replace(learning_rate=best))
+        yield of_labels("labels", "rxnmapper", n, seed, recipe, learning_rate=best)
 
 
 def reaction_settings(rate: float, epochs: int, seed: int) -> Settings:
@@ -446,26 +444,28 @@ class Predicting:
         rows, bank = bank.some(N_QUERIES if self.score == ON_FEW else len(test))
         row = {"validation": lds(validation, load_bank("validation")).value, **on_test(test[rows], bank)}
         if self.score in BY_PATH:  # against the end of the same trainings, on the same resamples
-            ends = np.mean([scores_at_the_end(model, selection.KERNEL_DAMPING) for model in models], axis=0)
+            at_the_end = Predicting("Gauss-Newton", selection.KERNEL_DAMPING)
+            ends = np.mean([at_the_end.scores(model) for model in models], axis=0)
             more, (low, high) = lds_difference(test, ends[len(validation) :], bank)
             row |= {"minus_end": more, "minus_end_low": low, "minus_end_high": high}
         return row
 
     def scores(self, cfg: Settings) -> np.ndarray:
         """Scores [n_queries, n_train] by one model."""
-        if self.score in BY_PATH:
-            return path_of(cfg, self.score == FIRST_AND_LAST).scores(self.damping)
-        if self.damping:
-            return scores_at_the_end(cfg, self.damping)
-        kernel = kernel_of(cfg)
         if self.score == "random":
-            return np.random.default_rng(cfg.seed).normal(size=kernel.cross.shape)
-        return kernel.gradient_products()
+            return np.random.default_rng(cfg.seed).normal(size=kernel_of(cfg).cross.shape)
+        if self.score == "gradient product":
+            return kernel_of(cfg).gradient_products()
+        kernel, damping = solvable(cfg, self.score, self.damping)
+        return kernel.scores(damping)
 
 
-def scores_at_the_end(cfg: Settings, damping: float) -> np.ndarray:
+def solvable(cfg: Settings, score: str, damping: float) -> tuple[Kernel | KernelPath, float]:
+    """The kernel of a model, or those along its training, with the damping in their unit."""
+    if score in BY_PATH:
+        return path_of(cfg, score == FIRST_AND_LAST), damping
     kernel = kernel_of(cfg)
-    return kernel.scores(damping * kernel.largest_eigenvalue)
+    return kernel, damping * kernel.largest_eigenvalue
 
 
 def hessian_row(cfg: Settings) -> Row:
@@ -532,13 +532,8 @@ class Shifting:
 
     def row(self, cfg: Settings) -> Row:
         _, train = scored_model(cfg)
-        if self.score in BY_PATH:
-            shifts = path_of(cfg, self.score == FIRST_AND_LAST).attributions(self.damping)
-        else:
-            kernel = kernel_of(cfg)
-            shifts = kernel.attributions(self.damping * kernel.largest_eigenvalue)
-        bank = load_bank("test")
-        shifts = shifts[-len(bank.labels) :] * train["label"].std(ddof=0)
+        (kernel, damping), bank = solvable(cfg, self.score, self.damping), load_bank("test")
+        shifts = kernel.attributions(damping)[-len(bank.labels) :] * train["label"].std(ddof=0)
         found, row = shift_agreement(shifts, bank), {}
         for name in ("correlation", "slope"):
             row[name] = getattr(found, name)

@@ -7,6 +7,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -52,24 +53,19 @@ def unrolled(table, queries):
     unrolled_scores(Recipe(), table, [queries])
 
 
-def measured(work, queue):
+def measured(work):
     """Seconds, and by how many MB the peak memory grows."""
     torch.set_num_threads(1)
     table, queries = load_lipophilicity().head(N_TRAIN), load_lipophilicity().tail(N_QUERIES)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     work(table, queries)
     seconds = time.process_time() - began
-    queue.put((seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def in_a_process(target, *arguments):
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=target, args=(*arguments, queue))
-    process.start()
-    found = queue.get(timeout=600)
-    process.join()
-    return found
+def in_a_process(work, *arguments):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result(timeout=600)
 
 
 def test_influence_in_multiples_of_a_training():
@@ -81,7 +77,7 @@ def test_influence_in_multiples_of_a_training():
     assert multiples.loc["path", "seconds"] < 3 * multiples.loc["kernel", "seconds"]
 
 
-def peak_growth(queue):
+def peak_growth():
     """Peak memory that scoring adds, in MB."""
     model = load_model("mini")
     model.config.canonical_smiles = True
@@ -91,7 +87,7 @@ def peak_growth(queue):
         loss(params, batches[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scores(loss, params, batches, {name: torch.randn_like(p) for name, p in params.items()})
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def test_scoring_adds_little_memory():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from molft_utils import DataError, finetune, load_table, predict, settings
-from molft_utils.data import canonicalise, token_ids
+from molft_utils.data import token_ids
 from molft_utils.molformer import MolformerForSequenceClassification, smiles_list, tokenise
 
 #: Two palladium atoms, whose canonical form has the arrow of a dative bond, which the tokeniser does not know.
@@ -62,8 +62,3 @@ def test_what_is_no_list_of_texts_is_refused(read):
         with pytest.raises(DataError, match=r"a table is no list of SMILES; give its column, table\['smiles'\]"):
             read(table)
     assert read(pd.Series(["CCO"], index=[7])) and read([]) == []
-
-
-def test_canonical_forms_are_one_for_each_molecule():
-    assert canonicalise("OCC") == canonicalise("C(O)C") == "CCO"
-    assert canonicalise("C[C@H](O)F") != canonicalise("C[C@@H](O)F")

@@ -9,13 +9,22 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from small_grids import NUMBERS, SMALL, small_grid
 
 from molft_utils import SettingsError, settings
 from molft_utils.experiments import grid
 from molft_utils.experiments.grid import run_grid
 
+SMALL = dict(
+    limit=24, epochs=2, influence_depth=8, influence_batch_size=8, shapley_subset=12, shapley_chains=8,
+    shapley_permutations=2,
+)  # fmt: skip
+NUMBERS = ["rmse", "validation_rmse", "n_train", "trained", "total", "epochs"]
 TWO = dict(selections=["none"], methods=["full", "lora"])
+
+
+def small_grid(folder, **options) -> pd.DataFrame:
+    os.environ["MOLFT_STAGES"] = str(folder)  # children of a test see it, and the fixture ``stages`` puts it back
+    return run_grid(settings("smoke", **SMALL), **options)
 
 
 @pytest.fixture(scope="module")

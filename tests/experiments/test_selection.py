@@ -47,15 +47,6 @@ def test_candidates_that_no_model_saw(cfg, secondary):
     assert np.allclose(same.scores, selection.influence(cfg, secondary).scores[:3], rtol=1e-3, atol=1e-5)
 
 
-def test_a_kernel_is_kept(cfg, secondary, monkeypatch):
-    train = selection.with_secondary(cfg, secondary)
-    fit, queries = pipeline.after_mlm(cfg, train, early_stopping=False), pipeline.tables(cfg).test
-    found = selection.kernel(fit, train, queries)
-    assert found.train.shape == (32, 32) and found.cross.shape == (16, 32)
-    monkeypatch.setattr(selection, "influence_kernel", None)  # so that a second computation would fail
-    assert np.array_equal(selection.kernel(fit, train, queries).train, found.train)
-
-
 def test_a_path_has_the_kernel_of_each_epoch_and_is_kept(cfg, secondary, monkeypatch):
     train, queries = selection.with_secondary(cfg, secondary), pipeline.tables(cfg).test
     fit = selection.scored_fit(cfg.replace(epochs=3), train)
@@ -110,13 +101,6 @@ def test_each_line_names_the_kinds_that_run(cfg, secondary, monkeypatch):
             patch.setattr(selection, "cached", lambda kind, *rest: ran.add(kind) or original(kind, *rest))  # noqa: B023
             training_table(cfg, secondary, name)
         assert ran - {selection.POOLED} == set(rules.kinds_of(name)), name
-
-
-def test_a_further_rule_is_one_function(cfg, secondary, monkeypatch):
-    monkeypatch.setitem(RULES, "short SMILES", lambda inputs: -inputs.candidates["smiles"].str.len().to_numpy(float))
-    inputs = RuleInputs(cfg, pipeline.tables(cfg).train, secondary)
-    kept = secondary[keep_top(rule_values(inputs, "short SMILES"), 4)]
-    assert kept["smiles"].str.len().max() <= secondary["smiles"].str.len().nsmallest(4).max()
 
 
 def test_no_line_keeps_nothing_in_silence(cfg, secondary, monkeypatch):

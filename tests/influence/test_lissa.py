@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from ridge_problem import TABLE, Ridge, squared_error
-from scipy.stats import spearmanr
 from torch.func import functional_call, jacrev
 
 from molft_utils import DataError, DivergenceError, influence
@@ -103,10 +102,6 @@ def test_minibatch_lissa(ridge):
     assert found.n_products == 1000
     assert ridge.error(found) < 0.02
     assert found.residual < 0.1
-    ours, exact = (
-        scores(squared_error, ridge.params, [ridge.candidates], {"w": s}) for s in (found.direction["w"], ridge.exact)
-    )
-    assert spearmanr(ours, exact)[0] > 0.999
 
 
 def test_the_loop_is_the_recursion_over_shuffled_epochs_with_the_last_half_averaged(ridge):
@@ -211,7 +206,8 @@ def test_negative_curvature_and_a_residual_of_one_or_more_are_no_solution(ridge)
             solve(*problem, damping=1e-3, depth=depth, curvature="hessian")
     with pytest.raises(DivergenceError, match=r"residual .* 1; raise the damping"):  # grows, but not beyond bounds yet
         lissa(*problem, damping=1e-3, depth=40, curvature="hessian")
-    assert conjugate_gradient(*problem, damping=1.0, curvature="hessian").residual < 1e-3
+    found, eigenvalues = conjugate_gradient(*problem, damping=1.0, curvature="hessian"), torch.tensor([2, -0.1])
+    assert found.residual < 1e-3 and torch.allclose(found.direction["w"], v["w"] / (eigenvalues + 1.0), rtol=1e-3)
     with pytest.raises(DivergenceError, match="no solution"):
         ridge.lissa([ridge.train], depth=4, scale=math.inf)
 

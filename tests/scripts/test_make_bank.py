@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import bank
-from bank import groups, halves, make_bank
+from bank import groups, halves
 from molft_utils import StaleRunError, load_logp, settings
 from molft_utils.evaluation import load_bank
+from molft_utils.experiments import pipeline
 
 
 def test_halves_complement_each_other():
@@ -25,23 +26,26 @@ def test_groups_go_from_neutral_to_ionisable():
     assert not set(plan.pool["smiles"]) & set(plan.base["smiles"])
 
 
-def test_an_interrupted_bank_resumes(tmp_path, monkeypatch):
-    monkeypatch.setenv("MOLFT_STAGES", str(tmp_path / "stages"))
-    cfg, path, trained = settings("smoke", limit=16, epochs=1), tmp_path / "bank.safetensors", []
+def test_an_interrupted_bank_resumes(tmp_path):
+    cfg, path, trained = settings("smoke", limit=16), tmp_path / "bank.safetensors", []
+    plan, parts = halves(cfg, n_pairs=2, n_seeds=1), pipeline.tables(cfg)
 
-    def counted(cfg, start, train, seed):
+    def retrain(subset, k):
         if len(trained) == 2:
             raise KeyboardInterrupt
-        trained.append(seed)
-        return {name: np.full(16, seed, np.float16) for name in ("validation", "test")}
+        trained.append(subset)
+        return {name: np.full(16, plan.seed(subset, k)) for name in ("validation", "test")}
 
-    monkeypatch.setattr(bank, "retrained", counted)
-    plan = halves(cfg, n_pairs=2, n_seeds=1)
+    def make(members=plan.members, **about):
+        about = {"parts": plan.parts, "settings": plan.digits(cfg), **about}
+        bank.make_bank(path, bank.empty_bank(members, 1, parts), about, retrain, n_jobs=1)
+
     with pytest.raises(KeyboardInterrupt):
-        make_bank(cfg, plan, path, n_jobs=1)
+        make()
     trained.clear()
-    make_bank(cfg, plan, path, n_jobs=1)
-    assert trained == [plan.seed(2, 0), plan.seed(3, 0)]
+    make()
+    assert trained == [2, 3]
     assert load_bank(path=path).predictions[:, 0, 0].tolist() == [plan.seed(subset, 0) for subset in range(4)]
-    with pytest.raises(StaleRunError, match="other settings or data"):
-        make_bank(cfg.replace(epochs=2), plan, path, n_jobs=1)
+    for other in ({"settings": "0" * 12}, {"members": ~plan.members}):
+        with pytest.raises(StaleRunError, match="other settings or data"):
+            make(**other)

@@ -8,6 +8,7 @@ import pytest
 from safetensors import safe_open
 
 import drops
+from bank import empty_bank, make_bank
 from molft_utils import DataError, load_lipophilicity, split
 from molft_utils.evaluation import DROPS, load_bank
 from molft_utils.files import data_file
@@ -24,21 +25,14 @@ def test_shares_are_dropped_in_turn_and_the_twin_alone():
     assert overlap[~np.eye(len(overlap), dtype=bool)].mean() < 0.1  # what chance gives; 1 if all began alike
 
 
-def test_a_bank_that_was_written_can_be_read_and_names_its_script(tmp_path, monkeypatch):
-    monkeypatch.setattr(drops, "DATA_FOLDER", tmp_path)
-    (tmp_path / "retraining").mkdir()
-    (tmp_path / "molformer-mini-descriptors").mkdir()
-    (tmp_path / "molformer-mini-descriptors/model.safetensors").touch()
-    parts = split(load_lipophilicity())
-    predictions = np.random.default_rng(0).normal(size=(3, 336 + 840)).astype(np.float32)
-    drops.write_bank(parts, drops.members(parts)[:3], predictions)
-    for name, expected in (("validation", predictions[:, :336]), ("test", predictions[:, 336:])):
-        bank = load_bank(name, tmp_path / DROPS)
-        assert np.array_equal(bank.predictions[:, 0], expected)
-        assert np.allclose(bank.labels, getattr(parts, name)["label"])
+def test_a_bank_of_other_data_names_its_script(tmp_path, monkeypatch):
+    path, parts = tmp_path / DROPS, split(load_lipophilicity())
+    bank = empty_bank(drops.members(parts)[:2], 1, parts, np.float32)
+    make_bank(path, bank, {"parts": [[0, 3024]]}, lambda *_: {"validation": np.zeros(336), "test": np.ones(840)}, 1)
+    assert (load_bank("test", path).predictions == 1).all() and (load_bank("validation", path).predictions == 0).all()
     monkeypatch.setattr("molft_utils.evaluation.retraining.data_hashes", lambda: {"lipophilicity.csv": "another"})
     with pytest.raises(DataError, match=r"scripts/drops\.py"):
-        load_bank(path=tmp_path / DROPS)
+        load_bank(path=path)
 
 
 # The repository's

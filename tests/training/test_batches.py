@@ -92,20 +92,3 @@ def test_a_molecule_that_its_tables_loader_has_named_is_cut_in_silence(model, tm
         table = load_table(tmp_path / "mine.csv")
     predict(model, table["smiles"])
     assert not recwarn.list
-
-
-@pytest.mark.parametrize("canonical", [True, False])
-@pytest.mark.parametrize(
-    ("smiles", "message"),
-    [
-        (["CCO", "aspirin"], "RDKit cannot read the SMILES 'aspirin'"),
-        (["CCO", "C1CC"], "RDKit cannot read the SMILES 'C1CC'; correct it"),
-        (["CCO", None], "None"),
-        (["[Re]$[Re]"], r"the tokeniser does not know '\$' in '\[Re\]\$\[Re\]'; take the molecule out"),
-        ("CCO", "'CCO' is one text, not a list of SMILES; put it in a list"),
-        (pd.DataFrame({"C": ["CCO"], "N": [1.0]}), "a table is no list of SMILES"),
-    ],
-)
-def test_what_is_no_list_of_readable_smiles_is_refused(smiles, message, canonical):
-    with pytest.raises(DataError, match=message):
-        cut_ids(smiles, canonical, 128)

@@ -8,7 +8,7 @@ shift of each test molecule's prediction has the right size.
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from ekfac_scores import Ekfac
+from ekfac_scores import DEFAULT, Ekfac, dampings
 from molft_utils.evaluation import lds, lds_difference, load_bank
 from problem import (
     FOLDER,
@@ -20,21 +20,19 @@ from problem import (
     mean_of_models,
     problem,
     size_of_shifts,
+    with_setting,
 )  # fmt: skip
 from rows import Row, timed, write
 from studies import DAMPINGS, PATH_DAMPINGS, SEEDS, kernel_of, path_of
 
-#: EK-FAC takes minutes for each damping: its library's default, an absolute one, and its heuristic are compared with
-#: two shares of the kernel's largest eigenvalue.
-EKFAC_DEFAULT, EKFAC_SHARES = "1e-8", ("0.01", "0.001")
-OTHER = EKFAC_SHARES[1]
+OTHER = "0.001"  # the kernel's damping
 
 
 def compare() -> list[Row]:
     models = [problem(seed) for seed in SEEDS]
     kernel, along, ekfac = (of_each(models, scores) for scores in (kernel_scores, path_scores, ekfac_scores))
     product = [Scored(kernel_of(given.cfg).gradient_products(), "none") for given in models]
-    own = " (default)" if ekfac[0].setting == EKFAC_DEFAULT else ""
+    own = " (default)" if ekfac[0].setting == DEFAULT else ""
     rows = [
         *over_five(models, "molft", "gradient product", product, sizes=False),
         *over_five(models, "molft", f"Gauss-Newton kernel, damping {kernel[0].setting}", kernel),
@@ -60,17 +58,13 @@ def of_each(models: Sequence[Problem], scores: Callable[..., Scored]) -> list[Sc
 def kernel_scores(given: Problem, damping: str | None = None) -> Scored:
     """The kernel's scores with a damping, a share of the largest eigenvalue; None chooses it."""
     kernel = kernel_of(given.cfg)
-    found = {f"{share:g}": kernel.scores(share * kernel.largest_eigenvalue) for share in DAMPINGS}
-    chosen = damping or best_on_validation(found, found.__getitem__)
-    return Scored(found[chosen], chosen)
+    return with_setting({f"{x:g}": kernel.scores(x * kernel.largest_eigenvalue) for x in DAMPINGS}, damping)
 
 
 def path_scores(given: Problem, damping: str | None = None) -> Scored:
     """The same, added up along the training."""
     path = path_of(given.cfg, first_and_last=False)
-    found = {f"{share:g}": path.scores(share) for share in PATH_DAMPINGS}
-    chosen = damping or best_on_validation(found, found.__getitem__)
-    return Scored(found[chosen], chosen)
+    return with_setting({f"{share:g}": path.scores(share) for share in PATH_DAMPINGS}, damping)
 
 
 def ekfac_scores(given: Problem, damping: str | None = None) -> Scored:
@@ -79,8 +73,7 @@ def ekfac_scores(given: Problem, damping: str | None = None) -> Scored:
     def compute() -> Scored:
         largest = kernel_of(given.cfg).largest_eigenvalue
         ekfac, common = timed(lambda: Ekfac(given.fit.model, given.train, FOLDER / "kronfluence"))
-        shares = {name: float(name) * largest for name in EKFAC_SHARES}
-        absolute = {EKFAC_DEFAULT: float(EKFAC_DEFAULT), "heuristic": None, **shares}
+        absolute = dampings(largest)
         chosen = damping or best_on_validation(absolute, lambda name: ekfac.scores(given.validation, absolute[name]))
         values, seconds = timed(lambda: ekfac.scores(given.queries, absolute[chosen]))
         return Scored(values, chosen, common + seconds)

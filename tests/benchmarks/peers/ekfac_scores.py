@@ -23,6 +23,13 @@ from molft_utils.training import model_tokens, pad
 #: Molecules at a time: in fitting the factors and among the training molecules; and among the queries.
 BATCH, QUERIES = 64, 84
 
+DEFAULT = "1e-8"  # its library's damping
+
+
+def dampings(largest: float) -> dict[str, float | None]:
+    """By name: the default, the library's heuristic, and two shares of the kernel's largest eigenvalue."""
+    return {DEFAULT: float(DEFAULT), "heuristic": None, "0.01": 0.01 * largest, "0.001": 0.001 * largest}
+
 
 class SquaredError(Task):
     """Squared errors in standard deviations of the labels, as molft's influence has them."""

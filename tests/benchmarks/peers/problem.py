@@ -90,6 +90,12 @@ def best_on_validation(settings: Any, scores: Callable[[Any], np.ndarray]) -> An
     return max(settings, key=lambda setting: lds(scores(setting)[: len(bank.labels)], bank).value)
 
 
+def with_setting(found: Mapping[str, np.ndarray], chosen: str | None = None, seconds: float = 0.0) -> Scored:
+    """Of the scores by setting those with the chosen one; None takes the best on validation."""
+    chosen = chosen or best_on_validation(found, found.__getitem__)
+    return Scored(found[chosen], chosen, seconds)
+
+
 def graded(library: str, method: str, found: Scored, chosen: str = "") -> list[Row]:
     """LDS of one model's scores on the test molecules with its interval, and the time for all pairs."""
     score = lds(found.on_test, load_bank())

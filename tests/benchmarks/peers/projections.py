@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from functools import cache, partial
 from importlib.metadata import version
 
-import numpy as np
-
 from molft_utils.evaluation import lds_difference, load_bank
 from molft_utils.experiments.selection import SKETCH
 from molft_utils.influence import influence_kernel
-from problem import FOLDER, Problem, Scored, best_on_validation, graded, kept, problem, size_of_shifts
-from rows import Row, timed, write
+from problem import FOLDER, Problem, Scored, best_on_validation, graded, kept, problem, size_of_shifts, with_setting
+from rows import Row, agreement, timed, write
 from studies import DAMPINGS
 from trak_scores import Trak
 
@@ -39,7 +37,9 @@ def compare() -> list[Row]:
         (sketch,) = trak_scores(given, n, True, [kernel.setting]).values()
         method = f"TRAK, {n:,} projections by count sketch, regularisation {sketch.setting}"
         rows += graded("traker", method, sketch, "; the kernel's damping")
-        rows += [*size_of_shifts([given], "traker", method, [sketch]), agreement(n, sketch, kernel)]
+        rows += size_of_shifts([given], "traker", method, [sketch])
+        case = f"scores, {n:,} projections"
+        rows.append(agreement(case, "traker", "TRAK by count sketch", sketch.values, kernel.values))
         if n in DENSE:
             rows += dense(given, n, kernel)
     return rows
@@ -67,8 +67,7 @@ def kernel_scores(given: Problem, n: int) -> Scored:
     def compute() -> Scored:
         kernel, seconds = timed(lambda: influence_kernel(given.fit.model, given.train, given.queries, sketch=n))
         found = {f"{share:g}": kernel.scores(share * kernel.largest_eigenvalue) for share in DAMPINGS}
-        chosen = best_on_validation(found, found.__getitem__)
-        return Scored(found[chosen], chosen, seconds)
+        return with_setting(found, seconds=seconds)
 
     return kept(given, "kernel", {"sketch": n}, compute)
 
@@ -84,13 +83,6 @@ def trak_scores(given: Problem, n: int, sketch: bool, shares: Iterable[str]) -> 
 
     key = {"projections": n, "sketch": sketch, "traker": version("traker")}
     return {share: kept(given, "trak", {**key, "share": share}, partial(compute, share)) for share in shares}
-
-
-def agreement(n: int, trak: Scored, kernel: Scored) -> Row:
-    """The largest difference of two arrays of scores, by the largest score."""
-    difference = float(np.abs(trak.values - kernel.values).max() / np.abs(kernel.values).max())
-    case, note = f"scores, {n:,} projections: agreement", "largest difference from ours, of the largest score"
-    return Row(case, "traker", "TRAK by count sketch", *[difference] * 3, "relative", note)
 
 
 if __name__ == "__main__":

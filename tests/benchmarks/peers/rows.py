@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from molft_utils.files import DATA_FOLDER, ROOT, write_atomically
 from study import commit
@@ -86,6 +87,14 @@ def timing_rows(
         Row(f"{case}: against ours", libraries[name], name, *spread(ratios[name]), f"times as long as {ours}", note)
         for name in ratios
     ]
+
+
+def agreement(what: str, library: str, method: str, theirs: ArrayLike, ours: ArrayLike, more: str = "") -> Row:
+    """The largest difference of two arrays of scores or values, by the largest of ours."""
+    ours = np.asarray(ours)
+    apart = float(np.abs(np.asarray(theirs) - ours).max() / np.abs(ours).max())
+    note = f"largest difference from ours, of the largest{more}"
+    return Row(f"{what}: agreement", library, method, apart, apart, apart, "relative", note)
 
 
 def spread(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ from molft_utils.data import load_secondary
 from molft_utils.influence import Params, gradient, molecule_loss, scores, trained_parameters
 from molft_utils.molformer import load_model
 from molft_utils.training import molecule_batches
-from rows import Row, in_turns, timing_rows, write
+from rows import Row, agreement, in_turns, timing_rows, write
 
 BATCH, ROUNDS = 32, 5
 
@@ -46,11 +46,7 @@ def compare() -> list[Row]:
     found = dict(zip(LIBRARIES, scorers(), strict=True))
     ours = found["forward mode"]()
     rows = timing_rows("300 scores", in_turns(found, ROUNDS), LIBRARIES, "forward mode")
-    for name in list(found)[1:]:
-        apart = float((found[name]() - ours).abs().max() / ours.abs().max())
-        note = "largest difference from ours, of the largest score"
-        rows.append(Row("300 scores: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
-    return rows
+    return rows + [agreement("300 scores", LIBRARIES[name], name, found[name](), ours) for name in list(found)[1:]]
 
 
 if __name__ == "__main__":

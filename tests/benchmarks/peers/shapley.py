@@ -15,7 +15,7 @@ from molft_utils.data import load_lipophilicity, split
 from molft_utils.molformer import load_model
 from molft_utils.shapley import permutation_values
 from molft_utils.training import embed
-from rows import Row, in_turns, timing_rows, write
+from rows import Row, agreement, in_turns, timing_rows, write
 
 MOLECULES, VALIDATION, PERMUTATIONS, ALPHA, SEED, ROUNDS = 200, 168, 10, 100.0, 0, 3
 
@@ -77,12 +77,9 @@ def compare() -> list[Row]:
     rows = timing_rows(
         "a marginal contribution", in_turns(runs, ROUNDS), LIBRARIES, "prefix Cholesky", 1e6 / contributions, "µs"
     )
-    ours = game.molft()
-    for name, run in list(runs.items())[1:]:
-        apart = float(np.abs(run() - ours).max() / np.abs(ours).max())
-        note = f"largest difference from ours, of the largest value; {contributions} contributions"
-        rows.append(Row("Shapley values: agreement", LIBRARIES[name], name, apart, apart, apart, "relative", note))
-    return rows
+    ours, more = game.molft(), f"; {contributions} contributions"
+    others = list(runs.items())[1:]
+    return rows + [agreement("Shapley values", LIBRARIES[name], name, run(), ours, more) for name, run in others]
 
 
 if __name__ == "__main__":

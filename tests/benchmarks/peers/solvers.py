@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, TensorDataset
 
-from bank import problem
 from molft_utils.files import ROOT
 from molft_utils.influence import Params, conjugate_gradient, gradient, lissa
 from molft_utils.training import model_tokens, pad
+from problem import problem
 from rows import Row, spread, timed, write
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -55,10 +55,11 @@ class Problem:
         """Squared errors [n], as molft takes them."""
         return (functional_call(self.module, params, (batch[0],)) - batch[1]) ** 2
 
-    def direction(self) -> Params:
-        """v by the parameters' names."""
-        sizes = [p.numel() for p in self.params.values()]
-        return {n: part.view_as(p) for (n, p), part in zip(self.params.items(), self.v.split(sizes), strict=True)}
+    def for_molft(self) -> tuple[Callable, Params, list, Params]:
+        """What molft's solvers are given: loss, parameters, batches, and v by the parameters' names."""
+        parts = self.v.split([p.numel() for p in self.params.values()])
+        v = {name: part.view_as(p) for (name, p), part in zip(self.params.items(), parts, strict=True)}
+        return self.losses, self.params, self.batches, v
 
     def error(self, found: Tensor) -> float:
         """||found - exact|| / ||exact||."""
@@ -99,22 +100,19 @@ def ridge_problem() -> Problem:
 
 def mini_problem() -> Problem:
     """Some training molecules of the bank's model; v is the gradient of validation molecules' mean loss."""
-    given = problem()
-    train = given.train.sample(MINI_MOLECULES, random_state=0)
-    std, single = given.model.config.label_std, Packed(given.model)
-    x, y = _packed(given.model, train, std)
+    given = problem(0)
+    model, train = given.fit.model, given.train.sample(MINI_MOLECULES, random_state=0)
+    std, single = model.config.label_std, Packed(model)
+    x, y = _packed(model, train, std)
     found = Problem(single, x, y, MINI_BATCH)
     double = Problem(copy.deepcopy(single).double(), x, y.double(), MINI_BATCH)
-    target = _packed(given.model, given.validation.head(32), std)
+    target = _packed(model, given.validation.head(32), std)
     double.v = flat(gradient(double.losses, double.params, [(target[0], target[1].double())]))
     plan: dict[str, Any] = dict(damping=MINI_DAMPING, relative=True, depth=20, curvature="hessian")
-    estimated = lissa(double.losses, double.params, double.batches, double.direction(), **plan)
-    double.damping, double.scale = estimated.damping, estimated.scale
-    solved = conjugate_gradient(
-        double.losses, double.params, double.batches, double.direction(), damping=double.damping, depth=60,
-        tolerance=1e-8, curvature="hessian",
-    )  # fmt: skip
-    found.damping, found.scale = double.damping, double.scale
+    estimated = lissa(*double.for_molft(), **plan)
+    found.damping, found.scale = estimated.damping, estimated.scale
+    plan = dict(damping=found.damping, depth=60, tolerance=1e-8, curvature="hessian")
+    solved = conjugate_gradient(*double.for_molft(), **plan)
     found.v, found.exact = double.v.float(), flat(solved.direction)
     return found
 
@@ -131,21 +129,16 @@ def _packed(model: Any, table: pd.DataFrame, std: float) -> tuple[Tensor, Tensor
 
 def molft_lissa(given: Problem, products: int, seed: int) -> Tensor:
     """The products for the residual, one on each batch, are part of the budget."""
-    solved = lissa(
-        given.losses, given.params, given.batches, given.direction(), damping=given.damping, scale=given.scale,
-        depth=products - len(given.batches), seed=seed, curvature="hessian",
-    )  # fmt: skip
+    plan: dict[str, Any] = dict(damping=given.damping, scale=given.scale, seed=seed, curvature="hessian")
+    solved = lissa(*given.for_molft(), **plan, depth=products - len(given.batches))
     assert solved.n_products + solved.n_overhead <= products
     return flat(solved.direction)
 
 
 def molft_cg(given: Problem, passes: int, seed: int) -> Tensor:
     """The last pass checks the residual."""
-    solved = conjugate_gradient(
-        given.losses, given.params, given.batches, given.direction(), damping=given.damping, depth=passes - 1,
-        tolerance=0.0, curvature="hessian",
-    )  # fmt: skip
-    return flat(solved.direction)
+    plan: dict[str, Any] = dict(damping=given.damping, tolerance=0.0, curvature="hessian")
+    return flat(conjugate_gradient(*given.for_molft(), **plan, depth=passes - 1).direction)
 
 
 def pydvl_lissa(given: Problem, products: int, seed: int) -> Tensor:
