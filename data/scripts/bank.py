@@ -86,7 +86,7 @@ def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int =
 def retrained(cfg: Settings, start: Path, train: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
     """Train on a table from a checkpoint on, all epochs, and predict the validation and test molecules: float16 [n]."""
     torch.set_num_threads(1)
-    fit, _ = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
+    fit = pipeline.finetuned(cfg.replace(seed=seed), start, train, early_stopping=False)
     return {name: predict(fit.model, part["smiles"]).astype(np.float16) for name, part in queries(cfg).items()}
 
 

@@ -26,8 +26,8 @@ def cfg(own):
 def test_the_notebooks_results_come_from_it(cfg, own, capsys):
     parts, labels = pipeline.tables(cfg), set(pd.read_csv(own)["Log P, measured"])
     assert sum(map(len, (parts.train, parts.validation, parts.test))) == 60 and set(parts.test["label"]) <= labels
-    assert pipeline.mlm(cfg).n_train == len(parts.train) + len(parts.validation)
-    assert pipeline.baseline(cfg).n_train == len(parts.train)
+    assert pipeline.mlm(cfg).costs["n_train"] == len(parts.train) + len(parts.validation)
+    assert pipeline.baseline(cfg).costs["n_train"] == len(parts.train)
     assert set(pipeline.fingerprint_predictions(cfg)) >= {"SVR on ECFP4"}
 
 
