@@ -19,11 +19,11 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from molft_utils.cache import digits
-from molft_utils.data import table_hash
+from molft_utils.data import load_logp, table_hash
 from molft_utils.errors import StaleRunError
-from molft_utils.evaluation import BANK, GROUPS
+from molft_utils.evaluation import BANK, GROUPS, data_hashes
 from molft_utils.experiments import pipeline, selection
-from molft_utils.files import DATA_FOLDER, file_hash, write_atomically
+from molft_utils.files import DATA_FOLDER, write_atomically
 from molft_utils.settings import Settings, settings
 from molft_utils.training import predict
 
@@ -72,7 +72,8 @@ def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
 def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
     """Everything and a group more, whose share of ionisable molecules rises; the first ``n_without`` add nothing."""
     secondary = selection.secondary_table(cfg)
-    pool = selection.further_candidates(cfg.replace(limit=None), secondary)
+    others = load_logp()
+    pool = others[~others["smiles"].isin(secondary["smiles"])].reset_index(drop=True)
     members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)
     rng = np.random.default_rng(SUBSETS_SEED)
     for row, share in zip(members[n_without:], np.linspace(0, 1, n_groups), strict=True):
@@ -98,8 +99,7 @@ def queries(cfg: Settings) -> dict[str, pd.DataFrame]:
 
 def make_bank(cfg: Settings, plan: Plan, path: Path, n_jobs: int) -> None:
     """Train what the bank at ``path`` lacks, every subset's first seed first, and write it after every model."""
-    data = {name: file_hash(DATA_FOLDER / name) for name in ("lipophilicity.csv", "secondary.csv", "logp.csv")}
-    about = {"data": data, "parts": plan.parts, "settings": plan.digits(cfg)}
+    about = {"data": data_hashes(), "parts": plan.parts, "settings": plan.digits(cfg)}
     metadata = {name: json.dumps(value) for name, value in about.items()}
     bank = bank_so_far(path, cfg, plan, metadata["settings"])
     missing = [(int(subset), int(k)) for k, subset in np.argwhere(np.isnan(bank["test_predictions"][:, :, 0]).T)]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
 from ..cache import Kind, cached
-from ..data import load_logp, load_secondary, overlap, table_hash
+from ..data import load_secondary, overlap, table_hash
 from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, Kernel, KernelPath, influence_kernel, influence_scores
@@ -56,12 +56,6 @@ def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.Da
         shared = overlap(secondary, pipeline.tables(settings))
         print(f"{len(shared)} secondary molecules are also in your table: {shared['split'].value_counts().to_dict()}")
     return secondary.head(settings.limit)
-
-
-def further_candidates(settings: Settings, secondary: pd.DataFrame) -> pd.DataFrame:
-    """Molecules that no model was trained on: those of ``logp.csv`` that are not in the secondary set."""
-    others = load_logp()
-    return others[~others["smiles"].isin(secondary["smiles"])].head(settings.limit).reset_index(drop=True)
 
 
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
