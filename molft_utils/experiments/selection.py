@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
-from ..cache import Kind, cached
+from ..cache import Cached, Kind, cached
 from ..data import load_secondary, overlap, table_hash
 from ..errors import DataError
 from ..files import write_atomically
@@ -103,17 +103,20 @@ def influence(settings: Settings, secondary: pd.DataFrame, target: str = "valida
         return {**{name: getattr(solution, name) for name in SOLUTION}, "seconds": scored.seconds}
 
     key = {"train": table_hash(train), "candidates": table_hash(candidates), "target": target, "parameters": "all"}
-    found = cached(INFLUENCE, settings, key, compute)
-    history, direction = pd.read_csv(found.folder / "history.csv"), load_file(found.folder / "direction.safetensors")
-    solution = InverseHVP(direction, history=history, **{name: found.record[name] for name in SOLUTION})
-    table = candidates.drop(columns=SCORES, errors="ignore").join(pd.read_csv(found.folder / "scores.csv"))
-    scores, best_first = torch.tensor(table["score"].to_numpy()), table.sort_values("score", ascending=False)
-    return InfluenceResult(scores, solution, best_first, target, found.record["seconds"])
+    return _read_influence(cached(INFLUENCE, settings, key, compute), candidates, target)
 
 
 #: What :func:`influence` keeps per candidate (every other column of its table is the caller's), and of the solution.
 SCORES = ["score", "dot_product", "loss"]
 SOLUTION = ("residual", "scale", "n_products", "n_overhead", "damping")
+
+
+def _read_influence(found: Cached, candidates: pd.DataFrame, target: str) -> InfluenceResult:
+    history, direction = pd.read_csv(found.folder / "history.csv"), load_file(found.folder / "direction.safetensors")
+    solution = InverseHVP(direction, history=history, **{name: found.record[name] for name in SOLUTION})
+    table = candidates.drop(columns=SCORES, errors="ignore").join(pd.read_csv(found.folder / "scores.csv"))
+    scores, best_first = torch.tensor(table["score"].to_numpy()), table.sort_values("score", ascending=False)
+    return InfluenceResult(scores, solution, best_first, target, found.record["seconds"])
 
 
 def pooled_vectors(fit: pipeline.TrainedModel, table: pd.DataFrame) -> np.ndarray:
