@@ -130,12 +130,12 @@ def influence_scores(
     second-order graph (about three times the activations of a training step).
     """
     began = time.perf_counter()
-    tables = train, target, candidates
-    for name, table in zip(("train", "target", "candidates"), tables, strict=True):
+    for name, table in {"train": train, "target": target, "candidates": candidates}.items():
         require_labels(table, name)
     loss, params = molecule_loss(model), trained_parameters(model, parameters)
-    pairs = [molecule_batches(model, table, settings.influence_batch_size) for table in tables]
-    train_batches, target_batches, candidate_batches = (batches for batches, _ in pairs)
+    size = settings.influence_batch_size
+    train_batches, target_batches = (molecule_batches(model, table, size)[0] for table in (train, target))
+    candidate_batches, rows = molecule_batches(model, candidates, size)
 
     v = gradient(loss, params, target_batches)
     solved = lissa(
@@ -149,7 +149,7 @@ def influence_scores(
         "dot_product": scores(loss, params, candidate_batches, v),
         "loss": losses,
     }
-    order = torch.tensor(pairs[-1][1]).argsort().to(losses.device)  # from the order of the batches back to the table's
+    order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
     columns = {name: values[order].cpu() for name, values in columns.items()}
     # On the CPU before float64: an Apple GPU has none.
     table = candidates.assign(**{name: values.double().numpy() for name, values in columns.items()})
