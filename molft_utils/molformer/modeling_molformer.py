@@ -201,17 +201,15 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool = False,
-        **kwargs,
+        **inputs,
     ) -> MaskedLMOutput:
         """Predict tokens; labels [B, L] hold the true ids at masked positions and -100 elsewhere.
 
         In training mode with labels, the head runs only at the labelled positions, about an eighth of all, and
-        ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab].
+        ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab]. Further inputs are the encoder's.
         """
-        output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
+        output = self.molformer(input_ids, attention_mask, **inputs)
         return self.predicted(output, labels)
 
     def predicted(self, encoded: BaseModelOutputWithPooling, labels: Tensor | None) -> MaskedLMOutput:
@@ -267,17 +265,16 @@ class MolformerForSequenceClassification(MolformerPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool = False,
-        **kwargs,
+        **inputs,
     ) -> SequenceClassifierOutput:
         """Predict labels [B] (or [B, num_labels]) from token ids [B, L].
 
         ``logits`` [B, num_labels] are in the labels' unit; a regression's ``loss`` is the mean squared error of the
-        *standardised* labels: the squared error in the labels' unit, divided by ``label_std`` squared.
+        *standardised* labels: the squared error in the labels' unit, divided by ``label_std`` squared. Further
+        inputs are the encoder's.
         """
-        output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
+        output = self.molformer(input_ids, attention_mask, **inputs)
         mean, std = self.config.label_mean, self.config.label_std
         logits = at_least_fp32(self.classifier(output.pooler_output)) * std + mean
         loss = None
