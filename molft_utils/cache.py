@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
@@ -220,18 +221,9 @@ def _print_what_changed(kind: Kind, inputs: dict) -> None:
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The inputs that differ, each with its old and new value, for instance ``["settings.epochs: 4 -> 5"]``."""
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = (pd.json_normalize(dict(inputs)).to_dict("records")[0] for inputs in (old, new))  # names by dots
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     return [f"{name}: {_short(before.get(name))} -> {_short(after.get(name))}" for name in names]
-
-
-def _flat(inputs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and values of nested inputs, the names joined by dots."""
-    for name, value in inputs.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _short(value: Any) -> str:

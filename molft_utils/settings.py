@@ -1,13 +1,4 @@
-"""All settings, in one frozen class that four named profiles fill.
-
-======== ========== ======================================================================================
-profile  checkpoint for
-======== ========== ======================================================================================
-smoke    mini       tests: the same code on few molecules, a minute for each notebook
-class    mini       a lecture without a GPU or a network: the full data in a few minutes
-report   xl         the settings of the report: learning rate 1e-7, raw labels, SMILES not rewritten
-best     xl         the best known settings, on a T4; for a small checkpoint, those that suit it best
-======== ========== ======================================================================================
+"""All settings, in one frozen class that four named profiles fill: what each is for stands in ``MEANING``.
 
 Where ``report`` departs from the report:
 

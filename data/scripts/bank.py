@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from molft_utils.cache import digits
-from molft_utils.data import Split, table_hash
+from molft_utils.data import Split, load_logp, table_hash
 from molft_utils.errors import StaleRunError
 from molft_utils.evaluation import BANK, GROUPS, data_hashes
 from molft_utils.experiments import pipeline, selection
@@ -74,7 +74,8 @@ def halves(cfg: Settings, n_pairs: int = 50, n_seeds: int = 3) -> Plan:
 def groups(cfg: Settings, n_groups: int = 30, n_without: int = 5, n_seeds: int = 3) -> Plan:
     """Everything and a group more, whose share of ionisable molecules rises; the first ``n_without`` add nothing."""
     secondary = selection.secondary_table(cfg)
-    pool = selection.further_candidates(cfg.replace(limit=None), secondary)
+    others = load_logp()
+    pool = others[~others["smiles"].isin(secondary["smiles"])].reset_index(drop=True)
     members = np.zeros((n_without + n_groups, len(pool)), dtype=bool)
     rng = np.random.default_rng(SUBSETS_SEED)
     for row, share in zip(members[n_without:], np.linspace(0, 1, n_groups), strict=True):
@@ -89,7 +90,7 @@ def retrained(cfg: Settings, plan: Plan, start: Path, subset: int, k: int) -> di
     """Train from a checkpoint on, all epochs, and predict the validation and test molecules [n]."""
     torch.set_num_threads(1)
     cfg, train = cfg.replace(seed=plan.seed(subset, k)), plan.train(subset)
-    fit, _ = pipeline.finetuned(cfg, start, train, early_stopping=False)
+    fit = pipeline.finetuned(cfg, start, train, early_stopping=False)
     return {name: predict(fit.model, part["smiles"]) for name, part in queries(pipeline.tables(cfg)).items()}
 
 

@@ -49,7 +49,7 @@ class ReactionEncoder(nn.Module):
         self.albert = AlbertModel(config, add_pooling_layer=False)
         self.register_buffer("own_ids", own_ids)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, *unused: object) -> BaseModelOutputWithPooling:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> BaseModelOutputWithPooling:
         """Encode MoLFormer's token ids [B, L]; the pooled vectors [B, hidden] are means over the unmasked tokens."""
         last = self.albert(self.get_buffer("own_ids")[input_ids], attention_mask).last_hidden_state
         return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=masked_mean(last, attention_mask))

@@ -685,9 +685,10 @@ class Dropping:
         if self.rule == CLEAN_AND_VALIDATION:
             train = selection.joined(noisy.clean, pipeline.tables(cfg).validation)
             return after_as_many_steps(cfg, train, len(noisy.everything)) | {"validation_rmse": np.nan}  # it was seen
-        inputs, n_dropped = noisy.inputs(cfg), int(wrong.sum())
+        inputs, n_dropped = rules.RuleInputs(cfg, noisy.clean, noisy.pool), int(wrong.sum())
         if self.rule == UNKNOWN_NUMBER:
-            values, n_dropped = noisy_labels.values_and_cutoff(inputs)
+            values, optimum = selection.values_and_optimum(inputs.source, cfg, len(inputs.base))
+            values, n_dropped = inputs.of_candidates(values), min(optimum, len(wrong))
         else:
             values = out_of_fold(inputs) if self.rule == FOLDS else rules.rule_values(inputs, self.rule)
         kept = rules.keep_top(values, len(values) - n_dropped)
@@ -755,7 +756,7 @@ class Valuing:
         rng = np.random.default_rng([cfg.seed, 1])  # other molecules for each seed
         given = validation["label"].to_numpy()
         labels, _ = noisy_labels.with_errors(given, NATURAL_FIFTH[0], self.validation_share, rng)
-        inputs, n = noisy.inputs(cfg), len(noisy.everything)
+        inputs, n = rules.RuleInputs(cfg, noisy.clean, noisy.pool), len(noisy.everything)
         data = selection.source_data(inputs.fit, noisy.everything, validation.assign(label=labels), n, cfg.split_seed)
         values = inputs.of_candidates(VALUES[self.rule](data.problem, cfg))
         wrong = noisy.pool["corrupted"].to_numpy(dtype=bool)

@@ -15,8 +15,10 @@ from rdkit import Chem
 from rdkit.Chem.Descriptors import MolWt  # type: ignore[attr-defined]  # rdkit's stubs miss it
 
 import sources
-from molft_utils.data import canonicalise, flat_key, parse_or_raise, readable
+from molft_utils.data import canonicalise, flat_key, parse_or_raise
+from molft_utils.data.molecules import parse
 from molft_utils.files import DATA_FOLDER, write_atomically
+from molft_utils.molformer import MAX_TOKENS, token_lengths, unknown_parts
 
 SECONDARY_SEED = 7
 N_NEUTRAL, N_IONISABLE = 200, 100
@@ -84,6 +86,12 @@ def all_logp() -> pd.DataFrame:
     groups = [ionisable_groups(s) for s in table["smiles"]]
     table["groups"], table["ionisable"] = ["; ".join(g) for g in groups], [bool(g) for g in groups]
     return table.assign(source="syrres")[["smiles", "label", "cas", "name", "groups", "ionisable", "source"]]
+
+
+def readable(smiles: pd.Series) -> np.ndarray:
+    """Whether the models can read each SMILES whole, as it is written: bool [n]."""
+    known = np.array([not parts for parts in unknown_parts(smiles)])
+    return np.array([parse(s) is not None for s in smiles]) & known & (token_lengths(smiles) <= MAX_TOKENS)
 
 
 def measured_logp(table: pd.DataFrame) -> pd.DataFrame:

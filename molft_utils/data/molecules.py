@@ -1,14 +1,13 @@
 """Molecules as SMILES: read, made canonical, written in another order, and turned into token ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
-import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from ..errors import DataError
-from ..molformer import MAX_TOKENS, smiles_list, token_lengths, tokenise, unknown_parts
+from ..molformer import MAX_TOKENS, smiles_list, tokenise
 
 #: Characters of the longest SMILES that is handed to RDKit: one of 30,000 ends the whole process.
 LONGEST_SMILES = 5_000
@@ -74,12 +73,6 @@ def scaffold(smiles: str) -> str:
     """Bemis-Murcko scaffold as SMILES without stereochemistry; the molecule's own key where there is no ring."""
     core = MurckoScaffold.GetScaffoldForMol(Chem.MolFromSmiles(flat_key(smiles)))
     return Chem.MolToSmiles(core) or flat_key(smiles)
-
-
-def readable(smiles: Sequence[str]) -> np.ndarray:
-    """Whether the models can read each SMILES whole, as it is written: bool [n]."""
-    known = np.array([not parts for parts in unknown_parts(smiles)])
-    return np.array([parse(s) is not None for s in smiles]) & known & (token_lengths(smiles) <= MAX_TOKENS)
 
 
 def shortened(value: object, limit: int = 200) -> str:

@@ -2,9 +2,8 @@
 
 from . import results
 from .drops import grade_drops
-from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores, seeds_and_molecules
+from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores
 from .results import (
-    cells,
     difference,
     load_results,
     load_submissions,

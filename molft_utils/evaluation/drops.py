@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
-from .metrics import N_BOOTSTRAP, percentile_interval
+from .metrics import N_BOOTSTRAP, percentile_interval, resamples
 from .retraining import Bank, centred_ranks, checked_scores, weighted_correlation, weighted_moments
 
 
@@ -62,8 +62,7 @@ def _agreement(predicted: np.ndarray, real: np.ndarray, seed: int) -> dict[str, 
     n_queries, n_subsets = real.shape
     # The first sample is everything; the others draw subsets, as weights, and queries, as row numbers.
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_subsets, np.full(n_subsets, 1 / n_subsets), size=N_BOOTSTRAP)
-    weights = np.vstack([np.ones(n_subsets), drawn])
+    weights = np.vstack([np.ones(n_subsets), resamples(n_subsets, rng)])
     queries = np.vstack([np.arange(n_queries), rng.integers(n_queries, size=(N_BOOTSTRAP, n_queries))])
     (x, size_x), (y, size_y) = _standardised(predicted), _standardised(real)
     covariance, variance_x, _ = weighted_moments(x, y, weights)

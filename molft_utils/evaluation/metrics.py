@@ -156,9 +156,14 @@ def auroc(positive: ArrayLike, values: ArrayLike, seed: int = 0) -> tuple[float,
     # The area is the share of pairs that are in the right order; a resample only gives the pairs other weights.
     in_order = (high[:, None] > low) + 0.5 * (high[:, None] == low)
     rng = np.random.default_rng(seed)
-    weights = [rng.multinomial(len(g), np.full(len(g), 1 / len(g)), size=N_BOOTSTRAP) for g in (high, low)]
-    areas = ((weights[0] @ in_order) * weights[1]).sum(axis=1) / in_order.size
+    of_high, of_low = (resamples(len(group), rng) for group in (high, low))
+    areas = ((of_high @ in_order) * of_low).sum(axis=1) / in_order.size
     return (float(roc_auc_score(is_positive, ranked)), *percentile_interval(areas))
+
+
+def resamples(n: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each bootstrap resample of n things has each of them: int [N_BOOTSTRAP, n]."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)
 
 
 def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -17,8 +17,7 @@ import scipy.stats
 
 from ..errors import DataError
 from ..files import DATA_FOLDER, write_atomically
-from ..settings import EVERY_METHOD
-from .metrics import Difference, mean_rmse, paired_difference
+from .metrics import Difference, paired_difference
 
 RESULTS = DATA_FOLDER / "results"
 
@@ -98,21 +97,6 @@ def difference(table: str, a: str, b: str, level: float = 0.95, **where: Any) ->
 def _runs(predictions: pd.DataFrame, variant: str, seeds: Iterable[int]) -> np.ndarray:
     """Predictions of a variant [n_seeds, n]."""
     return predictions[[f"{variant}/{seed}" for seed in sorted(seeds)]].to_numpy().T
-
-
-def cells() -> pd.DataFrame:
-    """The grid's reported results, one row per cell; selections and methods in the report's order, then the others.
-
-    ``selection``, ``method``, the mean ``rmse`` over seeds in logD, and its 95 % interval over test molecules and
-    seeds, ``rmse_low`` to ``rmse_high``.
-    """
-    predictions, rows = load_results("grid_predictions"), []
-    for name, seeds in load_results("grid").groupby("variant")["seed"]:
-        rmse, (low, high) = mean_rmse(predictions["label"], _runs(predictions, name, seeds))
-        rows.append((*name.split("/"), rmse, low, high))
-    table = pd.DataFrame(rows, columns=["selection", "method", "rmse", "rmse_low", "rmse_high"])
-    place = {name: i for i, name in enumerate((*_SELECTIONS.values(), *EVERY_METHOD))}
-    return table.sort_values(["selection", "method"], key=lambda names: names.map(place), ignore_index=True)
 
 
 def sweep(standard_errors: float = 1) -> pd.DataFrame:

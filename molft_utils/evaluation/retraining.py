@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import DataError
 from ..files import DATA_FOLDER, data_file, file_hash
-from .metrics import N_BOOTSTRAP, percentile_interval
+from .metrics import percentile_interval, resamples
 from .results import load_results
 
 #: The banks of the repository, made by ``data/scripts/bank.py``, and that of drops, made by ``data/scripts/drops.py``.
@@ -159,28 +159,19 @@ def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tup
 
 
 def _graded(scores: ArrayLike, bank: Bank, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each query [n_queries], and the mean over queries for each resample [N_BOOTSTRAP]."""
+    """The score of each query [n_queries], and the mean over queries for each resample."""
     values = checked_scores(scores, bank)
     # A molecule with a positive score lowers the loss where it is in the subset.
     predicted = -values @ bank.members.T.astype(float)  # [n_queries, n_subsets]
     real = bank.losses().mean(axis=1).T
     ranks = centred_ranks(predicted), centred_ranks(real)
     n_queries, n_subsets = predicted.shape
-    subsets, queries = _resamples(n_subsets, n_queries, seed)
+    rng = np.random.default_rng(seed)
+    # Rows 2k and 2k + 1 of a bank are complementary, hence dependent: pairs of subsets are drawn, and queries.
+    subsets = np.repeat(resamples(math.ceil(n_subsets / 2), rng), 2, axis=1)[:, :n_subsets].astype(float)
+    queries = resamples(n_queries, rng).astype(float)
     resampled = (weighted_correlation(*ranks, subsets) * queries).sum(axis=1) / n_queries
     return weighted_correlation(*ranks, np.ones((1, n_subsets)))[0], resampled
-
-
-def _resamples(n_subsets: int, n_queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each resample has each subset [N_BOOTSTRAP, n_subsets] and each query [N_BOOTSTRAP, n_queries].
-
-    Rows 2k and 2k + 1 of a bank are complementary, hence dependent: a resample draws pairs of subsets.
-    """
-    rng = np.random.default_rng(seed)
-    n_pairs = math.ceil(n_subsets / 2)
-    pairs = rng.multinomial(n_pairs, np.full(n_pairs, 1 / n_pairs), size=N_BOOTSTRAP)
-    queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
-    return np.repeat(pairs, 2, axis=1)[:, :n_subsets].astype(float), queries.astype(float)
 
 
 def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreement:
@@ -202,8 +193,7 @@ def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreem
 
     # Resampled subsets would add noise to the real shifts, and so lower every resample's correlation.
     n_queries = len(values)
-    queries = np.random.default_rng(seed).multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=N_BOOTSTRAP)
-    weights = np.vstack([np.ones(n_queries), queries])
+    weights = np.vstack([np.ones(n_queries), resamples(n_queries, np.random.default_rng(seed))])
     covariance, variance, variance_real = weighted_moments(predicted[None], real[None], weights)
     correlation, slope = (covariance / np.sqrt(variance * variance_real)).ravel(), (covariance / variance).ravel()
     intervals = [percentile_interval(figure[1:]) for figure in (correlation, slope)]

@@ -54,14 +54,7 @@ def seconds_per_step(cases: Mapping[str, tuple[str, Settings]], table: pd.DataFr
     result is the median over rounds; the first round, which warms up, is left out. No method redraws Omega: full
     fine-tuning of the published model would, LoRA would not, and the difference says nothing about either.
 
-    Parameters
-    ----------
-    cases
-        Name -> fine-tuning method and settings.
-    table
-        Molecules to train on: ``smiles`` and ``label``.
-    repeats
-        Number of rounds, the first included.
+    ``cases`` has a fine-tuning method and settings by name; ``repeats`` counts the rounds, the first included.
     """
     models: dict[str, torch.nn.Module] = {}
     optimizers: dict[str, torch.optim.Optimizer] = {}

@@ -5,7 +5,6 @@ done, and loaded from then on. When a process is killed, only the cell that was 
 from its last epoch.
 """
 
-import dataclasses
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -25,22 +24,12 @@ SELECTIONS = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley
 REPORTED = ("none", "influence", "ts-dshapley")
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run of the grid."""
-
-    selection: str
-    method: str
-    seed: int
-
-
 def run_grid(
     settings: Settings,
     selections: Sequence[str] = REPORTED,
     methods: Sequence[str] = METHODS,
     seeds: Sequence[int] = (0,),
     n_jobs: int = 1,
-    secondary: pd.DataFrame | None = None,
     live: bool = False,
 ) -> pd.DataFrame:
     """Run all cells, or load those that are done, and return one row per cell.
@@ -53,8 +42,6 @@ def run_grid(
         The grid has a cell for each combination.
     n_jobs
         Number of cells that run at the same time (joblib); the workers share the cores.
-    secondary
-        A secondary table instead of :func:`~molft_utils.experiments.selection.secondary_table`.
     live
         Show the table while it grows (in a notebook).
 
@@ -70,18 +57,13 @@ def run_grid(
     """
     _require_known(selections, SELECTIONS)
     _require_known(methods, EVERY_METHOD)
-    secondary = selection.secondary_table(settings) if secondary is None else secondary
-    # A selection is made once, here, for all the cells that train on it.
-    training_tables = {
-        (name, seed): rules.training_table(settings.replace(seed=seed), secondary, SELECTIONS[name])
-        for seed in seeds
-        for name in selections
-    }
+    secondary, folder, jobs = selection.secondary_table(settings), stages_folder(), []
     for seed in seeds:
-        pipeline.mlm(settings.replace(seed=seed))  # here, as all cells start from it and the workers would wait
-    cells = [Cell(name, method, seed) for seed in seeds for name in selections for method in methods]
-    folder = stages_folder()
-    jobs = (delayed(run_cell)(settings, cell, training_tables[cell.selection, cell.seed], folder) for cell in cells)
+        cfg = settings.replace(seed=seed)
+        pipeline.mlm(cfg)  # here, as all cells start from it and the workers would wait
+        for name in selections:
+            train = rules.training_table(cfg, secondary, SELECTIONS[name])  # once, for all methods
+            jobs += [delayed(run_cell)(cfg, name, method, train, folder) for method in methods]
     rows: list[dict] = []
     handle = display(pd.DataFrame(), display_id=True) if live else None
     for row in Parallel(n_jobs, return_as="generator")(jobs):
@@ -96,15 +78,14 @@ def _require_known(names: Iterable[str], known: Collection[str]) -> None:
         raise SettingsError(f"unknown {', '.join(unknown)}; choose from {', '.join(known)}")
 
 
-def run_cell(settings: Settings, cell: Cell, train: pd.DataFrame, folder: Path) -> dict:
+def run_cell(settings: Settings, name: str, method: str, train: pd.DataFrame, folder: Path) -> dict:
     """The row of one cell, computed unless it is in the ``folder`` of results.
 
     The model of the last epoch is graded: where validation molecules have chosen the data, they choose no epoch.
     """
     os.environ["MOLFT_STAGES"] = str(folder)  # a worker keeps the environment in which it was started
-    settings = settings.replace(seed=cell.seed)
-    result = pipeline.graded(pipeline.after_mlm(settings, train, cell.method, early_stopping=False), settings)
-    return {**dataclasses.asdict(cell), **result.row, "reused": result.reused}
+    result = pipeline.graded(pipeline.after_mlm(settings, train, method, early_stopping=False), settings)
+    return {"selection": name, "method": method, "seed": settings.seed, **result.row, "reused": result.reused}
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,10 +15,8 @@ import pandas as pd
 from ..data import load_logp
 from ..errors import DataError
 from ..settings import Settings
-from ..shapley import removal_curve
 from . import pipeline
-from .rules import RuleInputs
-from .selection import sampled_values
+from .selection import joined
 
 #: Number of clean molecules.
 N_CLEAN = 300
@@ -43,15 +41,11 @@ class NoisyPool:
     @property
     def everything(self) -> pd.DataFrame:
         """The clean molecules, followed by the pool."""
-        return self.with_pool(np.ones(len(self.pool), dtype=bool))
+        return joined(self.clean, self.pool)
 
     def with_pool(self, kept: np.ndarray) -> pd.DataFrame:
         """The clean molecules, followed by those of the pool that are kept (bool [n_pool])."""
-        return pd.concat([self.clean, self.pool[kept]], ignore_index=True)[["smiles", "label"]]
-
-    def inputs(self, settings: Settings) -> RuleInputs:
-        """What rules read."""
-        return RuleInputs(settings, self.clean, self.pool)
+        return joined(self.clean, self.pool[kept])
 
 
 def draw_pool(settings: Settings, kind: str, share: float) -> NoisyPool:
@@ -92,17 +86,3 @@ def with_errors(labels: np.ndarray, kind: str, share: float, rng: np.random.Gene
     given = np.array(labels, dtype=float)
     given[wrong] = ERRORS[kind](given[wrong], rng)
     return given, wrong
-
-
-def values_and_cutoff(inputs: RuleInputs) -> tuple[np.ndarray, int]:
-    """TS-DShapley values of the pool [n_pool], and how many to drop if the number of wrong labels is unknown.
-
-    One half of the validation molecules makes the values. On the other the source model is asked with how many it is
-    best; clean molecules are never dropped.
-    """
-    data = inputs.source
-    values = sampled_values((data.X, data.y, data.X_value, data.y_value), inputs.settings).values
-    values = inputs.of_candidates(values)
-    everyone = np.append(np.full(len(inputs.base), values.max() + 1), values)
-    curve = removal_curve(data.X, data.y, everyone, data.X_choice, data.y_choice, alpha=inputs.settings.shapley_alpha)
-    return values, min(int(curve.attrs["optimum"]), len(values))

@@ -30,40 +30,24 @@ AFTER_MLM = dataclasses.replace(REGRESSION, after=(MLM,))
 LORA_AFTER_MLM = dataclasses.replace(AFTER_MLM, groups=(*REGRESSION.groups, "lora"))
 GRADED = Kind("graded", 1, ("data",))
 
-#: What a trained model's record says.
-RECORDED = ("n_train", "trained", "total", "learning_rate", "seconds", "peak_memory")
+#: What a trained model's record says of its costs.
+COSTS = ("n_train", "trained", "total", "learning_rate", "seconds", "peak_memory")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """A trained model on disk, and what its training cost; ``.model`` and ``.history`` are loaded at first use.
 
-    Attributes
-    ----------
-    folder
-        Its folder, which ``load_model`` takes as a checkpoint.
-    reused
-        Whether it was trained earlier.
-    n_train
-        Number of molecules that it was trained on.
-    trained, total
-        Number of parameters that trained, and of all.
-    seconds
-        Training time.
-    peak_memory
-        Megabytes: the GPU's where there is one, else the process's.
+    ``folder`` is a checkpoint for ``load_model``; ``reused`` says whether it was trained earlier. ``costs`` are
+    ``n_train`` molecules, ``trained`` parameters and all of them (``total``), ``learning_rate``, ``seconds`` of
+    training, and ``peak_memory`` in megabytes: the GPU's where there is one, else the process's.
     """
 
     folder: Path
     reused: bool
     task: str
     head: str
-    n_train: int
-    trained: int
-    total: int
-    learning_rate: float
-    seconds: float
-    peak_memory: float
+    costs: dict[str, float]
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -85,7 +69,7 @@ class TrainedModel:
     def note(self) -> str:
         """One sentence for the notebook: trained now or earlier, how many epochs, how long."""
         when = "trained earlier, loaded now" if self.reused else "trained now"
-        return f"{when}: {len(self.history)} epochs in {self.seconds:.0f} s"
+        return f"{when}: {len(self.history)} epochs in {self.costs['seconds']:.0f} s"
 
 
 def tables(settings: Settings) -> Split:
@@ -111,7 +95,7 @@ def baseline(settings: Settings, train: pd.DataFrame | None = None) -> TrainedMo
     """Regression fine-tuning straight from the checkpoint, on a table or on the training split."""
     train = tables(settings).train if train is None else train
 
-    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+    def fit(folder: Path) -> Fit:
         return finetuned(settings, settings.checkpoint, train, scratch(folder))
 
     return _trained(REGRESSION, settings, {"train": table_hash(train)}, fit, len(train))
@@ -125,10 +109,10 @@ def mlm(settings: Settings) -> TrainedModel:
     parts = tables(settings)
     smiles = [*parts.train["smiles"], *parts.validation["smiles"]]
 
-    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+    def fit(folder: Path) -> Fit:
         set_seed(settings.seed)
         model = load_model(settings.checkpoint, task="mlm")
-        return pretrain_mlm(model, smiles, settings, output_dir=scratch(folder)), trainable(model)
+        return pretrain_mlm(model, smiles, settings, output_dir=scratch(folder))
 
     return _trained(MLM, settings, {}, fit, len(smiles), task="mlm")
 
@@ -160,7 +144,7 @@ def after_mlm(
     settings = settings.of_method(method)
     start, table = mlm(settings), tables(settings).train if train is None else train
 
-    def fit(folder: Path) -> tuple[Fit, tuple[int, int]]:
+    def fit(folder: Path) -> Fit:
         kept = folder if moments else None
         return finetuned(settings, start.folder, table, scratch(folder), method, early_stopping, kept)
 
@@ -182,25 +166,23 @@ def finetuned(
     method: str = "full",
     early_stopping: bool = True,
     moments: Path | None = None,
-) -> tuple[Fit, tuple[int, int]]:
-    """A fit from a checkpoint on, and how many parameters trained, of how many.
+) -> Fit:
+    """A fit from a checkpoint on, its model still wrapped by peft where the method wraps it.
 
     ``folder`` keeps checkpoints of the Trainer; None takes a temporary one. ``moments`` gets those of each epoch.
     Otherwise as :func:`after_mlm`.
     """
     set_seed(settings.seed)  # the head starts with random weights
     model = apply_method(load_model(start, head=settings.head), method, settings)
-    counts = trainable(model)
     validation = tables(settings).validation if early_stopping else None
-    fit = finetune(model, train, validation, settings, folder, moments)
-    return dataclasses.replace(fit, model=merged(fit.model)), counts
+    return finetune(model, train, validation, settings, folder, moments)
 
 
 def _trained(
     kind: Kind,
     settings: Settings,
     key: dict,
-    fit: Callable[[Path], tuple[Fit, tuple[int, int]]],
+    fit: Callable[[Path], Fit],
     n_train: int,
     task: str = "regression",
 ) -> TrainedModel:
@@ -208,9 +190,10 @@ def _trained(
 
     def compute(folder: Path) -> dict:
         with PeakMemory() as memory:
-            found, (trained, total) = fit(folder)  # an interrupted run goes on from its last epoch
+            found = fit(folder)  # an interrupted run goes on from its last epoch
+        trained, total = trainable(found.model)
         with quiet_transformers():
-            found.model.save_pretrained(str(folder))
+            merged(found.model).save_pretrained(str(folder))
         write_atomically(folder / "history.csv", found.history.to_csv(index=False))
         rate = settings.mlm_learning_rate if task == "mlm" else settings.learning_rate
         costs = {"seconds": found.seconds, "peak_memory": memory.megabytes, "learning_rate": rate}
@@ -218,8 +201,8 @@ def _trained(
 
     result = cached(kind, settings, key, compute)
     shutil.rmtree(scratch(result.folder.with_name(f"{result.folder.name}.partial")), ignore_errors=True)
-    recorded = {name: result.record[name] for name in RECORDED}
-    return TrainedModel(result.folder, result.reused, task, settings.head, **recorded)
+    costs = {name: result.record[name] for name in COSTS}
+    return TrainedModel(result.folder, result.reused, task, settings.head, costs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,9 +217,8 @@ class Graded:
 def graded(fit: TrainedModel, settings: Settings) -> Graded:
     """Errors of a trained model on the test and validation splits: every test error in a table is computed here.
 
-    The row holds ``rmse``, its 95 % interval over test molecules ``rmse_low`` to ``rmse_high``, and ``validation_rmse``
-    (in the labels' unit); ``n_train`` molecules, ``trained`` and ``total`` parameters, ``learning_rate``, ``epochs``,
-    ``seconds`` of training, and ``peak_memory`` during it (MB).
+    The row holds ``rmse``, its 95 % interval over test molecules ``rmse_low`` to ``rmse_high``, ``validation_rmse`` (in
+    the labels' unit), ``epochs``, and the ``costs`` of :class:`TrainedModel`.
     """
 
     def compute(folder: Path) -> dict:
@@ -249,7 +231,7 @@ def graded(fit: TrainedModel, settings: Settings) -> Graded:
         return {"errors": {**errors, "validation_rmse": validation.rmse}}
 
     result = cached(GRADED, settings, {"model": fit.folder.name}, compute)
-    row = {**result.record["errors"], "epochs": len(fit.history), **{name: getattr(fit, name) for name in RECORDED}}
+    row = {**result.record["errors"], "epochs": len(fit.history), **fit.costs}
     predictions = pd.read_csv(result.folder / "predictions.csv")["prediction"].to_numpy()
     return Graded(row, predictions, result.reused)
 

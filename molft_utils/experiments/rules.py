@@ -18,7 +18,7 @@ from ..influence import InfluenceResult, Kernel, KernelPath
 from ..settings import Settings
 from ..shapley import banzhaf_values, beta_values, knn_values, leave_one_out, out_of_bag, out_of_fold
 from . import pipeline, selection
-from .selection import INFLUENCE, PATH, SHAPLEY, ShapleyResult, SourceData, joined, sampled_values, source_data
+from .selection import INFLUENCE, PATH, SHAPLEY, SourceData, joined, sampled_values, source_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +71,8 @@ class RuleInputs:
         return source_data(self.fit, self.everything, validation, len(self.everything), self.settings.split_seed)
 
     @cached_property
-    def shapley(self) -> ShapleyResult:
-        """TS-DShapley of the training split and the secondary set, with the number to drop."""
+    def shapley(self) -> tuple[np.ndarray, int]:
+        """TS-DShapley of the training split and the secondary set, and the number to drop."""
         return selection.shapley(self.settings, self.everything.iloc[len(pipeline.tables(self.settings).train) :])
 
     def of_candidates(self, values: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ RULES: dict[str, Callable[[RuleInputs], np.ndarray]] = {
     "loss": lambda r: -(r.kernel.train_residuals**2),
     "TS-DShapley": lambda r: sampled_values(r.source.problem, r.settings).values,
     "TS-DShapley, nothing skipped": lambda r: sampled_values(r.source.problem, r.settings, skip=0.0).values,
-    "TS-DShapley, half of the validation split": lambda r: r.shapley.table["value"].to_numpy(),
+    "TS-DShapley, half of the validation split": lambda r: r.shapley[0],
     "Banzhaf": lambda r: _semivalue(r, banzhaf_values),
     "Beta(1, 16)": lambda r: _semivalue(r, beta_values, 1, 16),
     "KNN-Shapley": lambda r: knn_values(*r.source.problem),
@@ -171,7 +171,7 @@ def _hundred(inputs: RuleInputs, values: np.ndarray) -> int:
 
 
 def _all_but_dropped(inputs: RuleInputs, values: np.ndarray) -> int:
-    return len(values) - inputs.shapley.n_drop
+    return len(values) - inputs.shapley[1]
 
 
 _HALF = "TS-DShapley, half of the validation split"

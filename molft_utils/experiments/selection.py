@@ -4,8 +4,6 @@ What is chosen by them is in :mod:`molft_utils.experiments.rules`.
 """
 
 import dataclasses
-import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 
-from ..cache import Kind, cached
-from ..data import load_logp, load_secondary, overlap, table_hash
+from ..cache import Cached, Kind, cached
+from ..data import load_secondary, overlap, table_hash
 from ..errors import DataError
 from ..files import write_atomically
 from ..influence import InfluenceResult, InverseHVP, Kernel, KernelPath, influence_kernel, influence_scores
@@ -60,12 +58,6 @@ def secondary_table(settings: Settings, path: str | Path | None = None) -> pd.Da
     return secondary.head(settings.limit)
 
 
-def further_candidates(settings: Settings, secondary: pd.DataFrame) -> pd.DataFrame:
-    """Molecules that no model was trained on: those of ``logp.csv`` that are not in the secondary set."""
-    others = load_logp()
-    return others[~others["smiles"].isin(secondary["smiles"])].head(settings.limit).reset_index(drop=True)
-
-
 def with_secondary(settings: Settings, chosen: pd.DataFrame) -> pd.DataFrame:
     """The training split, followed by molecules chosen from a secondary set."""
     return joined(pipeline.tables(settings).train, chosen)
@@ -81,13 +73,7 @@ def scored_fit(settings: Settings, train: pd.DataFrame) -> pipeline.TrainedModel
     return pipeline.after_mlm(settings, train, early_stopping=False, moments=True)
 
 
-def influence(
-    settings: Settings,
-    secondary: pd.DataFrame,
-    target: str = "validation",
-    parameters: str = "all",
-    candidates: pd.DataFrame | None = None,
-) -> InfluenceResult:
+def influence(settings: Settings, secondary: pd.DataFrame, target: str = "validation") -> InfluenceResult:
     """Influence scores by LiSSA, from the model that was trained on the training split and all secondary molecules.
 
     Parameters
@@ -96,10 +82,6 @@ def influence(
         ``smiles``, ``label``; further columns come back in the result's table.
     target : {"validation", "test"}
         The split whose loss should fall. "test" is the report's choice, and a leak.
-    parameters : {"all", "head"}
-        The parameters whose gradients are compared.
-    candidates
-        Score these instead, whether the model was trained on them or not.
 
     Raises
     ------
@@ -108,49 +90,33 @@ def influence(
     """
     if target not in ("validation", "test"):
         raise DataError(f"target is {target!r}; choose 'validation', or 'test' for the report's leak")
-    train = with_secondary(settings, secondary)
-    start = scored_fit(settings, train)
-    scored_table = (secondary if candidates is None else candidates).reset_index(drop=True)
-    # The direction is the same for all candidates, and is what costs.
-    solved = None if candidates is None else influence(settings, secondary, target, parameters).direction
+    train, candidates = with_secondary(settings, secondary), secondary.reset_index(drop=True)
+    fit = scored_fit(settings, train)
 
     def compute(folder: Path) -> dict:
-        parts = train, getattr(pipeline.tables(settings), target), scored_table
-        pooled = [pooled_vectors(start, table) for table in parts] if parameters == "head" else None
-        return _write_influence(
-            influence_scores(start.model, *parts, settings, parameters, target, pooled, solved), folder
-        )
+        tables = train, getattr(pipeline.tables(settings), target), candidates
+        scored = influence_scores(fit.model, *tables, settings, target_name=target)
+        solution = scored.direction
+        save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
+        write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
+        write_atomically(folder / "scores.csv", scored.table[SCORES].sort_index().to_csv(index=False))
+        return {**{name: getattr(solution, name) for name in SOLUTION}, "seconds": scored.seconds}
 
-    key = {
-        "train": table_hash(train),
-        "candidates": table_hash(scored_table),
-        "target": target,
-        "parameters": parameters,
-    }
-    return _read_influence(cached(INFLUENCE, settings, key, compute).folder, scored_table, target)
+    key = {"train": table_hash(train), "candidates": table_hash(candidates), "target": target, "parameters": "all"}
+    return _read_influence(cached(INFLUENCE, settings, key, compute), candidates, target)
 
 
-#: What :func:`influence` keeps per candidate; every other column of its table is the caller's.
+#: What :func:`influence` keeps per candidate (every other column of its table is the caller's), and of the solution.
 SCORES = ["score", "dot_product", "loss"]
+SOLUTION = ("residual", "scale", "n_products", "n_overhead", "damping")
 
 
-def _write_influence(scored: InfluenceResult, folder: Path) -> dict:
-    solution = scored.direction
-    save_file({name: p.contiguous() for name, p in solution.direction.items()}, folder / "direction.safetensors")
-    write_atomically(folder / "history.csv", solution.history.to_csv(index=False))
-    write_atomically(folder / "scores.csv", scored.table[SCORES].sort_index().to_csv(index=False))
-    numbers = ("residual", "scale", "n_products", "n_overhead", "damping")
-    return {**{name: getattr(solution, name) for name in numbers}, "seconds": scored.seconds}
-
-
-def _read_influence(folder: Path, candidates: pd.DataFrame, target: str) -> InfluenceResult:
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    numbers = {name: record[name] for name in ("residual", "scale", "n_products", "n_overhead", "damping")}
-    history, direction = pd.read_csv(folder / "history.csv"), load_file(folder / "direction.safetensors")
-    table = candidates.drop(columns=SCORES, errors="ignore").join(pd.read_csv(folder / "scores.csv"))
-    table = table.sort_values("score", ascending=False)
-    scores = torch.tensor(table["score"].sort_index().to_numpy())
-    return InfluenceResult(scores, InverseHVP(direction, history=history, **numbers), table, target, record["seconds"])
+def _read_influence(found: Cached, candidates: pd.DataFrame, target: str) -> InfluenceResult:
+    history, direction = pd.read_csv(found.folder / "history.csv"), load_file(found.folder / "direction.safetensors")
+    solution = InverseHVP(direction, history=history, **{name: found.record[name] for name in SOLUTION})
+    table = candidates.drop(columns=SCORES, errors="ignore").join(pd.read_csv(found.folder / "scores.csv"))
+    scores, best_first = torch.tensor(table["score"].to_numpy()), table.sort_values("score", ascending=False)
+    return InfluenceResult(scores, solution, best_first, target, found.record["seconds"])
 
 
 def pooled_vectors(fit: pipeline.TrainedModel, table: pd.DataFrame) -> np.ndarray:
@@ -244,72 +210,39 @@ def source_data(
     return SourceData(scaler.transform(vectors), (labels - mean) / std, *halves)
 
 
-@dataclasses.dataclass(frozen=True)
-class ShapleyResult:
-    """TS-DShapley values of the training split and the secondary set, and how many molecules they drop.
+def values_and_optimum(data: SourceData, settings: Settings, n_kept: int = 0) -> tuple[np.ndarray, int]:
+    """TS-DShapley values [n] by one half of the validation molecules, and how many to drop by the other half.
 
-    Attributes
-    ----------
-    table
-        The molecules with ``value``, ``standard_error``, ``secondary`` (bool) and the columns of the secondary set.
-    curve
-        Error of the source model when the molecules of lowest, of highest value, or random ones are removed.
-    optimum
-        The number to drop at which the source model is best on molecules that made no value.
-    n_drop
-        The number that is dropped: ``optimum``, but at least the share ``shapley_drop``.
-    split_half, kind, stopped, seconds
-        As in :class:`~molft_utils.shapley.Values`, and the time of the sampling.
+    On these molecules, which made no value, the source model is best with so many of the lowest dropped; the first
+    ``n_kept`` are never dropped.
     """
-
-    table: pd.DataFrame
-    curve: pd.DataFrame
-    optimum: int
-    n_drop: int
-    split_half: float
-    kind: str
-    stopped: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.table)} values ({self.kind}); split-half rank correlation {self.split_half:.2f}, "
-            f"{self.stopped}; the source model would drop {self.optimum}, {self.n_drop} are dropped; "
-            f"{self.seconds:.0f} s"
-        )
+    values = sampled_values((data.X, data.y, data.X_value, data.y_value), settings).values
+    ranked = np.append(np.full(n_kept, values[n_kept:].max() + 1), values[n_kept:])
+    curve = removal_curve(data.X, data.y, ranked, data.X_choice, data.y_choice, alpha=settings.shapley_alpha)
+    return values, int(curve.attrs["optimum"])
 
 
-def shapley(settings: Settings, secondary: pd.DataFrame, n_jobs: int = 1) -> ShapleyResult:
-    """TS-DShapley values of the training split and the secondary set, and how many molecules to drop.
+def shapley(settings: Settings, secondary: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """TS-DShapley values [n] of the training split and the secondary set, and how many of the lowest are dropped.
 
-    ``n_jobs`` chains are sampled at the same time (joblib).
+    As many as :func:`values_and_optimum` says, but at least the share ``shapley_drop``.
     """
     train = with_secondary(settings, secondary)
     fit = scored_fit(settings, train)
     n_train = len(train) - len(secondary)
 
     def compute(folder: Path) -> dict:
-        began = time.perf_counter()
         data = source_data(fit, train, pipeline.tables(settings).validation, n_train, settings.split_seed)
-        values = sampled_values((data.X, data.y, data.X_value, data.y_value), settings, n_jobs=n_jobs)
-        curve = removal_curve(data.X, data.y, values.values, data.X_choice, data.y_choice, alpha=settings.shapley_alpha)
-        columns = pd.DataFrame({"value": values.values, "standard_error": values.standard_error})
-        write_atomically(folder / "values.csv", columns.to_csv(index=False))
-        write_atomically(folder / "curve.csv", curve.to_csv(index=False))
-        found = {"optimum": curve.attrs["optimum"], "split_half": values.split_half}
-        return {**found, "kind": values.kind, "stopped": values.stopped, "seconds": time.perf_counter() - began}
+        values, optimum = values_and_optimum(data, settings)
+        write_atomically(folder / "values.csv", pd.DataFrame({"value": values}).to_csv(index=False))
+        return {"optimum": optimum}
 
-    result = cached(SHAPLEY, settings, {"train": table_hash(train), "n_secondary": len(secondary)}, compute)
-    table = pd.concat([train, pd.read_csv(result.folder / "values.csv")], axis=1)
-    table["secondary"] = np.arange(len(table)) >= n_train
-    if "corrupted" in secondary:
-        table["corrupted"] = np.append(np.zeros(n_train, bool), secondary["corrupted"])
-    recorded = {name: result.record[name] for name in ("optimum", "split_half", "kind", "stopped", "seconds")}
-    n_drop = max(recorded["optimum"], round(settings.shapley_drop * len(table)))
-    return ShapleyResult(table, pd.read_csv(result.folder / "curve.csv"), n_drop=n_drop, **recorded)
+    found = cached(SHAPLEY, settings, {"train": table_hash(train), "n_secondary": len(secondary)}, compute)
+    values = pd.read_csv(found.folder / "values.csv")["value"].to_numpy()
+    return values, max(found.record["optimum"], round(settings.shapley_drop * len(values)))
 
 
-def sampled_values(problem: Problem, settings: Settings, skip: float | None = None, n_jobs: int = 1) -> Values:
+def sampled_values(problem: Problem, settings: Settings, skip: float | None = None) -> Values:
     """TS-DShapley as the settings have it; ``skip`` replaces theirs. No subset is larger than the data."""
     return ts_dshapley(
         *problem,
@@ -320,5 +253,4 @@ def sampled_values(problem: Problem, settings: Settings, skip: float | None = No
         skip=settings.shapley_skip if skip is None else skip,
         target=settings.shapley_target,
         seed=settings.seed,
-        n_jobs=n_jobs,
     )

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from transformers import PreTrainedModel
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel
 from ..errors import DataError, DivergenceError
 from ..molformer import FeatureMap
 from ..settings import Settings
-from ..training import embed, molecule_batches
+from ..training import molecule_batches
 from .lissa import InverseHVP, Loss, Params, aligned, checked_losses, gradient, lissa
 
 
@@ -106,8 +105,7 @@ def molecule_loss(model: PreTrainedModel) -> Loss:
 
 def influence_scores(
     model: PreTrainedModel, train: pd.DataFrame, target: pd.DataFrame, candidates: pd.DataFrame, settings: Settings,
-    parameters: str = "all", target_name: str = "validation", pooled: Sequence[np.ndarray] | None = None,
-    solved: InverseHVP | None = None,
+    parameters: str = "all", target_name: str = "validation",
 ) -> InfluenceResult:  # fmt: skip
     """Score candidate molecules: by how much would adding each lower the loss on the target table?
 
@@ -124,10 +122,7 @@ def influence_scores(
         ``influence_curvature``, ``influence_damping`` (as a share of the largest eigenvalue), ``influence_depth``,
         ``influence_batch_size`` and ``seed`` are read.
     parameters : {"all", "head"}
-        All parameters that train, or the regression head alone (in seconds: its input is computed once).
-    pooled, solved
-        Where they are known already: for the head, the pooled vectors (:func:`~molft_utils.training.embed`) of train,
-        target and candidates; the direction of the same model, training table and target.
+        All parameters that train, or the regression head alone.
 
     Notes
     -----
@@ -135,25 +130,18 @@ def influence_scores(
     second-order graph (about three times the activations of a training step).
     """
     began = time.perf_counter()
-    tables = train, target, candidates
-    for name, table in zip(("train", "target", "candidates"), tables, strict=True):
+    for name, table in {"train": train, "target": target, "candidates": candidates}.items():
         require_labels(table, name)
     loss, params = molecule_loss(model), trained_parameters(model, parameters)
-    pairs = [molecule_batches(model, table, settings.influence_batch_size) for table in tables]
-    train_batches, target_batches, candidate_batches = (batches for batches, _ in pairs)
-    if parameters == "head":
-        pooled = [embed(model, table["smiles"]) for table in tables] if pooled is None else pooled
-        loss, params = _head_problem(model, params)
-        train_batches, target_batches, candidate_batches = (
-            _pooled_batches(*pair, vectors) for pair, vectors in zip(pairs, pooled, strict=True)
-        )
+    size = settings.influence_batch_size
+    train_batches, target_batches = (molecule_batches(model, table, size)[0] for table in (train, target))
+    candidate_batches, rows = molecule_batches(model, candidates, size)
 
     v = gradient(loss, params, target_batches)
-    if solved is None:
-        solved = lissa(
-            loss, params, train_batches, v, damping=settings.influence_damping, relative=True,
-            depth=settings.influence_depth, seed=settings.seed, curvature=settings.influence_curvature,
-        )  # fmt: skip
+    solved = lissa(
+        loss, params, train_batches, v, damping=settings.influence_damping, relative=True,
+        depth=settings.influence_depth, seed=settings.seed, curvature=settings.influence_curvature,
+    )  # fmt: skip
     with torch.no_grad():
         losses = torch.cat([loss(params, batch) for batch in candidate_batches])
     columns = {
@@ -161,7 +149,7 @@ def influence_scores(
         "dot_product": scores(loss, params, candidate_batches, v),
         "loss": losses,
     }
-    order = torch.tensor(pairs[-1][1]).argsort().to(losses.device)  # from the order of the batches back to the table's
+    order = torch.tensor(rows).argsort().to(losses.device)  # from the order of the batches back to the table's
     columns = {name: values[order].cpu() for name, values in columns.items()}
     # On the CPU before float64: an Apple GPU has none.
     table = candidates.assign(**{name: values.double().numpy() for name, values in columns.items()})
@@ -179,23 +167,3 @@ def require_labels(table: pd.DataFrame, name: str) -> None:
             f"{name}: row {row.name} ({row['smiles']}) has the label {row['label']}, no finite number; correct it or "
             f"drop the row ({len(bad)} such in all)"
         )
-
-
-def _head_problem(model: PreTrainedModel, params: Params) -> tuple[Loss, Params]:
-    """The loss as a function of the head alone, on batches of pooled vectors."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    head, std, mean = base.get_submodule("classifier"), model.config.label_std, model.config.label_mean
-
-    def loss(params: Params, batch: dict[str, Tensor]) -> Tensor:
-        predictions = functional_call(head, params, (batch["pooled"],)).squeeze(-1) * std + mean
-        return ((predictions - batch["labels"]) / std) ** 2
-
-    # Inside the head, "base_model.model.classifier.out_proj.weight" is "out_proj.weight".
-    return loss, {name.partition("classifier.")[2]: p for name, p in params.items()}
-
-
-def _pooled_batches(batches: list[dict], rows: list[int], vectors: np.ndarray) -> list[dict]:
-    """The same batches, with a table's pooled vectors [n, d] in place of token ids."""
-    labels = [batch["labels"] for batch in batches]
-    parts = torch.as_tensor(vectors[rows]).to(labels[0]).split([len(part) for part in labels])
-    return [{"pooled": part, "labels": values} for part, values in zip(parts, labels, strict=True)]

@@ -204,7 +204,6 @@ class Unrolled:
     scores: np.ndarray  # float64 [k, n]; positive: having that training molecule lowers that query's loss by score / n
     predictions: np.ndarray  # of the trained model, logD, float64: the queries' molecules one after the other
     seconds: float
-    training_seconds: float  # that part of the seconds which the training took
 
 
 def unrolled_scores(
@@ -230,10 +229,10 @@ def unrolled_scores(
     n_steps = len(training.batches)
     every = every or (1 if 3 * training.start.nbytes * n_steps < 4e9 else math.isqrt(n_steps))
     kept = training.run(torch.ones(len(train)), every)
-    training_seconds, theta = time.perf_counter() - began, kept[-1].theta
+    theta = kept[-1].theta
     adjoint = torch.stack([training.mean_loss_gradient(theta, table) for table in tables])
     found = -len(train) * training.backwards(kept, every, adjoint).double().numpy()
-    return Unrolled(found, training.predict(theta, everyone), time.perf_counter() - began, training_seconds)
+    return Unrolled(found, training.predict(theta, everyone), time.perf_counter() - began)
 
 
 def antisymmetry(recipe: Recipe, train: pd.DataFrame, queries: pd.DataFrame, share: float = 0.05) -> float:

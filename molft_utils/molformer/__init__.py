@@ -1,6 +1,6 @@
 """MoLFormer in plain PyTorch, its tokeniser, and its checkpoints."""
 
-from .checkpoints import XL, XL_REVISION, device, load_model, locate, quiet_transformers
+from .checkpoints import XL, device, load_model, locate, quiet_transformers
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap, attention_weights
 from .modeling_molformer import MolformerForMaskedLM, MolformerForSequenceClassification, MolformerModel

@@ -9,6 +9,8 @@ loads without any remote code. The classes are registered with the transformers 
 Shapes: B molecules, L tokens.
 """
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
@@ -20,6 +22,11 @@ from transformers.modeling_utils import PreTrainedModel
 
 from .configuration_molformer import MolformerConfig
 from .linear_attention import FeatureMap, MolformerSelfAttention, at_least_fp32, random_features, rotary_tables
+
+
+def chain(**layers: nn.Module) -> nn.Sequential:
+    """Layers one after the other, by the names that they have in the published checkpoint."""
+    return nn.Sequential(OrderedDict(layers))
 
 
 class MolformerAddNorm(nn.Module):
@@ -47,23 +54,14 @@ class MolformerAttention(nn.Module):
         return self.output(self.self(hidden, mask, rotary), hidden)
 
 
-class MolformerIntermediate(nn.Module):
-    """The first half of the feed-forward sublayer."""
-
-    def __init__(self, config: MolformerConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = ACT2FN[config.hidden_act]
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(self.dense(hidden))
-
-
 class MolformerLayer(GradientCheckpointingLayer):
+    """Attention, and a feed-forward network of two linear layers, [B, L, hidden] to [B, L, hidden]."""
+
     def __init__(self, config: MolformerConfig):
         super().__init__()
         self.attention = MolformerAttention(config)
-        self.intermediate = MolformerIntermediate(config)
+        dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate = chain(dense=dense, activation=ACT2FN[config.hidden_act])
         self.output = MolformerAddNorm(config, config.intermediate_size)
 
     def forward(self, hidden: Tensor, mask: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
@@ -174,29 +172,14 @@ def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     return mean.to(hidden.dtype)
 
 
-class MolformerTransform(nn.Module):
-    """The hidden layer of the language-model head."""
-
-    def __init__(self, config: MolformerConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACT2FN[config.hidden_act]
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.LayerNorm(self.activation(self.dense(hidden)))
-
-
-class MolformerLMHead(nn.Module):
+def language_model_head(config: MolformerConfig) -> nn.Sequential:
     """Scores of all tokens, [..., hidden] to [..., vocab]."""
-
-    def __init__(self, config: MolformerConfig):
-        super().__init__()
-        self.transform = MolformerTransform(config)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.decoder(self.transform(hidden))
+    transform = chain(
+        dense=nn.Linear(config.hidden_size, config.hidden_size),
+        activation=ACT2FN[config.hidden_act],
+        LayerNorm=nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
+    )
+    return chain(transform=transform, decoder=nn.Linear(config.hidden_size, config.vocab_size, bias=False))
 
 
 class MolformerForMaskedLM(MolformerPreTrainedModel):
@@ -205,30 +188,28 @@ class MolformerForMaskedLM(MolformerPreTrainedModel):
     def __init__(self, config: MolformerConfig):
         super().__init__(config)
         self.molformer = MolformerModel(config)
-        self.lm_head = MolformerLMHead(config)
+        self.lm_head = language_model_head(config)
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.lm_head.decoder
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head.get_submodule("decoder")
 
-    def set_output_embeddings(self, value: nn.Linear) -> None:
+    def set_output_embeddings(self, value: nn.Module) -> None:
         self.lm_head.decoder = value
 
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool = False,
-        **kwargs,
+        **inputs,
     ) -> MaskedLMOutput:
         """Predict tokens; labels [B, L] hold the true ids at masked positions and -100 elsewhere.
 
         In training mode with labels, the head runs only at the labelled positions, about an eighth of all, and
-        ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab].
+        ``logits`` is [n_labelled, vocab]; otherwise it is [B, L, vocab]. Further inputs are the encoder's.
         """
-        output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
+        output = self.molformer(input_ids, attention_mask, **inputs)
         return self.predicted(output, labels)
 
     def predicted(self, encoded: BaseModelOutputWithPooling, labels: Tensor | None) -> MaskedLMOutput:
@@ -284,17 +265,16 @@ class MolformerForSequenceClassification(MolformerPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool = False,
-        **kwargs,
+        **inputs,
     ) -> SequenceClassifierOutput:
         """Predict labels [B] (or [B, num_labels]) from token ids [B, L].
 
         ``logits`` [B, num_labels] are in the labels' unit; a regression's ``loss`` is the mean squared error of the
-        *standardised* labels: the squared error in the labels' unit, divided by ``label_std`` squared.
+        *standardised* labels: the squared error in the labels' unit, divided by ``label_std`` squared. Further
+        inputs are the encoder's.
         """
-        output = self.molformer(input_ids, attention_mask, inputs_embeds, output_hidden_states)
+        output = self.molformer(input_ids, attention_mask, **inputs)
         mean, std = self.config.label_mean, self.config.label_std
         logits = at_least_fp32(self.classifier(output.pooler_output)) * std + mean
         loss = None

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 
 from ..errors import DataError
-from .ts_dshapley import check_alpha, check_problem, draw_permutations, prefix_utilities, utility_of_empty
+from .ts_dshapley import check_alpha, check_problem, draw_permutations, sum_marginals, utility_of_empty
 
 
 def knn_values(X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray, *, k: int = 5) -> np.ndarray:
@@ -164,13 +164,8 @@ def semivalues(
     n, m = len(y), len(weights)
     if not 2 <= m <= n:
         raise DataError(f"subset_size is {m}; it must be between 2 and the number of molecules, {n}")
-    kernel, kernel_val, u_empty = X @ X.T, X @ X_val.T, utility_of_empty(y, y_val)
-    sums, totals = np.zeros(n), np.zeros(n)
-    for permutation in draw_permutations(n, n_permutations, np.random.default_rng(seed)):
-        head = permutation[:m]
-        utilities = prefix_utilities(kernel, kernel_val, y, y_val, head, alpha)
-        sums[head] += weights * np.diff(utilities, prepend=u_empty)
-        totals[head] += weights
+    heads = (permutation[:m] for permutation in draw_permutations(n, n_permutations, np.random.default_rng(seed)))
+    sums, _, totals = sum_marginals(X, y, X_val, y_val, heads, alpha, utility_of_empty(y, y_val), 0.0, weights)
     if not (totals > 0).all():
         raise DataError(f"molecule {totals.argmin()} has no marginal contribution; use more permutations")
     return sums / totals

@@ -97,10 +97,10 @@ def permutation_values(
         says so.
     """
     check_problem(X, y, X_val, y_val, alpha)
-    check_shares(truncation, skip, len(y))
+    weights = counted_places(truncation, skip, len(y))
     permutations = draw_permutations(len(y), n_permutations, np.random.default_rng(seed))
     u_empty = utility_of_empty(y, y_val)
-    sums = sum_marginals(X, y, X_val, y_val, permutations, alpha, u_empty, truncation, skip)
+    sums = sum_marginals(X, y, X_val, y_val, permutations, alpha, u_empty, truncation, weights)
     values, errors = means_and_errors(sums)
     if n_permutations is None:
         errors = np.zeros(len(y))
@@ -146,7 +146,7 @@ def ts_dshapley(
     n = len(y)
     check_problem(X, y, X_val, y_val, alpha)
     round_size = chains_per_round(n, subset_size, n_chains)
-    check_shares(truncation, skip, subset_size)
+    weights = counted_places(truncation, skip, subset_size)
     u_empty = utility_of_empty(y, y_val)
     halves = np.zeros((2, 3, n))  # what sum_marginals gives, added up over the even and over the odd rounds
     stopped = "the budget of chains is spent"
@@ -163,7 +163,7 @@ def ts_dshapley(
                 rng = np.random.default_rng([seed, chain])
                 permutations = list(draw_permutations(subset_size, n_permutations, rng))
                 problem = X[subset], y[subset], X_val, y_val
-                chains.append(delayed(sum_marginals)(*problem, permutations, alpha, u_empty, truncation, skip))
+                chains.append(delayed(sum_marginals)(*problem, permutations, alpha, u_empty, truncation, weights))
             # Add up each molecule's marginal contributions over all chains with it; their mean is its value.
             for subset, sums in zip(subsets, Parallel(n_jobs, return_as="generator")(chains), strict=True):
                 halves[round_number % 2][:, subset] += sums
@@ -187,11 +187,12 @@ def sum_marginals(
     alpha: float,
     u_empty: float,
     truncation: float,
-    skip: float,
+    weights: np.ndarray,
 ) -> np.ndarray:
-    """The loop of Algorithm 1 of Ghorbani & Zou (2019).
+    """The loop of Algorithm 1 of Ghorbani & Zou (2019), along permutations of n molecules or the first m of each.
 
-    Returns [3, n]: for each molecule the sum of its marginal contributions, the sum of their squares, and their number.
+    ``weights`` [m] are those of the places in a permutation: 1 for a Shapley value, 0 for what is skipped. Returns
+    [3, n]: for each molecule the sum of its weighted marginal contributions, of their squares, and of the weights.
     """
     n = len(y)
     kernel, kernel_val = X @ X.T, X @ X_val.T  # [n, n], [n, q]
@@ -202,15 +203,13 @@ def sum_marginals(
 
     utility_of_all = prefixes(np.arange(n))[-1] if truncation else math.nan
     tolerance = truncation * abs(utility_of_all - u_empty)
-    n_skipped = math.ceil(skip * n)
     sums = np.zeros((3, n))
     for permutation in permutations:
         v = truncated(prefixes, permutation, utility_of_all, tolerance) if truncation else prefixes(permutation)
-        marginals = np.diff(v)[n_skipped:]  # v_j - v_(j-1) = U(P and i) - U(P), with i the j-th molecule
-        counted = permutation[n_skipped:]
-        sums[0, counted] += marginals
-        sums[1, counted] += marginals**2
-        sums[2, counted] += 1
+        marginals = np.diff(v)  # v_j - v_(j-1) = U(P and i) - U(P), with i the j-th molecule
+        sums[0, permutation] += weights * marginals
+        sums[1, permutation] += weights * marginals**2
+        sums[2, permutation] += weights
     return sums
 
 
@@ -336,10 +335,15 @@ def check_alpha(alpha: float) -> None:
         raise DataError(f"alpha is {alpha}; the ridge needs a finite penalty larger than 0 (1.0 is scikit-learn's)")
 
 
-def check_shares(truncation: float, skip: float, size: int) -> None:
-    """Refuse shares of a permutation of ``size`` molecules that leave no marginal contribution to count."""
+def counted_places(truncation: float, skip: float, size: int) -> np.ndarray:
+    """Weights [size] of the places in a permutation: 0 for the share ``skip`` at its start, then 1.
+
+    Refused are shares that leave no marginal contribution to count.
+    """
     for name, share in (("truncation", truncation), ("skip", skip)):
         if not 0 <= share < 1:
             raise DataError(f"{name} is {share}; it must be in [0, 1), and 0 turns it off")
-    if math.ceil(skip * size) >= size:
+    n_skipped = math.ceil(skip * size)
+    if n_skipped >= size:
         raise DataError(f"skip is {skip}; it leaves nothing of a permutation of {size} molecules: choose a smaller one")
+    return (np.arange(size) >= n_skipped).astype(float)

@@ -4,4 +4,4 @@ from .batches import LengthBatches, length_batches, model_tokens, molecule_batch
 from .inference import attention, embed, predict
 from .mlm import fill_mask, masked_scores, mlm_collator, pretrain_mlm
 from .regression import finetune
-from .trainer import Fit, Moment, OneDevice, load_moments, resolved_precision, resume_point
+from .trainer import Fit, Moment, OneDevice, load_moments, resolved_precision

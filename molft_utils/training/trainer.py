@@ -147,8 +147,7 @@ class LengthTrainer(Trainer):
     """The Trainer with batches of similar lengths, in training and in evaluation."""
 
     def _get_train_sampler(self, *args) -> Sampler:
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthBatches(_lengths(self.train_dataset), batch_size)
+        return LengthBatches(_lengths(self.train_dataset), self.args.train_batch_size)
 
     def _get_eval_sampler(self, eval_dataset) -> Sampler:
         return cast(Sampler, np.argsort(_lengths(eval_dataset), kind="stable").tolist())

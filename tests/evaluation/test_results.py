@@ -6,7 +6,6 @@ import pytest
 
 from molft_utils import DataError
 from molft_utils.evaluation import (
-    cells,
     difference,
     load_results,
     load_submissions,
@@ -93,18 +92,6 @@ def test_models_are_compared_by_the_seeds_that_both_have(folder):
         difference("t", "b", "a")
     with pytest.raises(DataError, match="no column 'label'; it has model, labels"):
         difference("t", "b", "a", label=50)
-
-
-def test_cells_come_in_the_reports_order(folder):
-    names = ["oracle/full", "influence/lora", "none/lora-all", "none/full", "ts-dshapley/bitfit"]
-    keys = [(name, seed) for name in names for seed in (0, 1)]
-    pd.DataFrame(keys, columns=["variant", "seed"]).to_csv(folder / "grid.csv", index=False)
-    columns = {f"{name}/{seed}": [0.1 * seed, 1.2, 1.9] for name, seed in keys}
-    MOLECULES.assign(**columns).to_csv(folder / "grid_predictions.csv", index=False)
-    table = cells()
-    order = [f"{cell.selection}/{cell.method}" for cell in table.itertuples()]
-    assert order == ["none/full", "none/lora-all", "influence/lora", "ts-dshapley/bitfit", "oracle/full"]
-    assert (table["rmse_low"] < table["rmse"]).all() and (table["rmse"] < table["rmse_high"]).all()
 
 
 #: Rate -> validation errors by seed. The single run at 1e-4 is lucky; the test errors are the negative ones.

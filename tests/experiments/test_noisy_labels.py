@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from molft_utils import DataError, settings
-from molft_utils.experiments import noisy_labels, pipeline, selection
-from molft_utils.experiments.noisy_labels import ERRORS, MEASURED, NoisyPool, draw_pool
-from molft_utils.experiments.rules import RULES, keep_top, rule_values
+from molft_utils.experiments import pipeline, selection
+from molft_utils.experiments.noisy_labels import ERRORS, MEASURED, draw_pool
+from molft_utils.experiments.rules import RULES, RuleInputs, keep_top, rule_values
 
 #: Lines of Tables 2 and 3 are made by these, from the training split; the pool's base is the clean molecules.
 OF_TABLES = ("influence by LiSSA", "gradient product without a sketch", "TS-DShapley, half of the validation split")
@@ -26,7 +26,7 @@ def noisy(cfg):
 
 @pytest.fixture(scope="module")
 def inputs(cfg, noisy, stages):
-    return noisy.inputs(cfg)
+    return RuleInputs(cfg, noisy.clean, noisy.pool)
 
 
 def test_errors_meet_the_share_that_they_should():
@@ -58,7 +58,7 @@ def test_the_measured_pool_is_wrong_where_it_is_ionisable():
 def test_every_rule_gives_each_candidate_a_number_and_none_but_the_oracle_sees_which_are_wrong(inputs, noisy, rule):
     values = rule_values(inputs, rule)
     assert values.shape == (len(noisy.pool),) and np.isfinite(values).all()
-    blind = NoisyPool(noisy.clean, noisy.pool[["smiles", "label"]]).inputs(inputs.settings)
+    blind = RuleInputs(inputs.settings, noisy.clean, noisy.pool[["smiles", "label"]])
     if rule == "oracle":
         with pytest.raises(DataError, match="corrupted"):
             rule_values(blind, rule)
@@ -78,9 +78,10 @@ def test_the_number_to_drop_is_chosen_on_molecules_that_made_no_value(inputs, no
     value_half, seen = len(inputs.source.y_value), []
     original = selection.ts_dshapley
     monkeypatch.setattr(selection, "ts_dshapley", lambda *a, **k: seen.append(len(a[3])) or original(*a, **k))
-    values, number = noisy_labels.values_and_cutoff(inputs)
+    n_kept = len(inputs.base)
+    values, number = selection.values_and_optimum(inputs.source, inputs.settings, n_kept)
     assert seen == [value_half] and len(inputs.source.problem[3]) == value_half + len(inputs.source.y_choice)
-    assert len(values) == len(noisy.pool) and 0 <= number <= len(values)
+    assert len(values) == n_kept + len(noisy.pool) and 0 <= number <= len(values)
 
 
 def test_senseless_questions_are_refused(cfg):

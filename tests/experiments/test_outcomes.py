@@ -46,9 +46,8 @@ def outcomes() -> dict[str, list[float]]:
     numbers["regression/randomised"] = [*randomised.history["train_loss"], *predict(randomised.model, SMILES)]
     secondary = selection.secondary_table(cfg)
     numbers["fingerprints"] = pipeline.fingerprint_predictions(cfg).head(4).to_numpy().ravel()
-    for parameters in ("all", "head"):
-        scored = selection.influence(cfg, secondary, parameters=parameters)
-        numbers[f"influence/{parameters}"] = [*scored.scores[:5].tolist(), scored.direction.residual]
+    scored = selection.influence(cfg, secondary)
+    numbers["influence"] = [*scored.scores[:5].tolist(), scored.direction.residual]
     train = selection.with_secondary(cfg, secondary)
     both = selection.scored_fit(cfg, train)
     kernel = selection.kernel(both, train, secondary.head(2))
@@ -56,8 +55,7 @@ def outcomes() -> dict[str, list[float]]:
     path = selection.kernel_path(both, train, secondary.head(2))
     numbers["path"] = path.attributions(0.1).ravel()
     numbers["pooled"] = selection.pooled_vectors(both, secondary)[:2, :4].ravel()
-    valued = selection.shapley(cfg, secondary)
-    numbers["shapley"] = [*valued.table["value"][:6], *valued.curve["lowest"][:3]]
+    numbers["shapley"] = selection.shapley(cfg, secondary)[0][:6]
     grades = [pipeline.graded(fit, cfg).row for fit in (both, fits["lora"])]
     numbers["graded"] = [row[name] for row in grades for name in ("rmse", "validation_rmse", "rmse_low", "trained")]
     return {name: [float(x) for x in values] for name, values in numbers.items()}

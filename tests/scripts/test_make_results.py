@@ -163,7 +163,7 @@ def test_values_made_by_labels_in_another_unit_are_other_values(tmp_path, monkey
     for share, rule in itertools.product((0.0, 1.0), studies.VALUES):
         rows[rule, share] = studies.Valuing(rule, share).row(cfg)
     noisy = studies.noisy_labels.draw_pool(cfg, *studies.NATURAL_FIFTH)
-    by_rule = studies.rules.rule_values(noisy.inputs(cfg), "KNN-Shapley")
+    by_rule = studies.rules.rule_values(studies.rules.RuleInputs(cfg, noisy.clean, noisy.pool), "KNN-Shapley")
     assert rows["KNN-Shapley", 0.0]["auroc"] == studies.auroc(noisy.pool["corrupted"], -by_rule)[0]
     assert all(rows[rule, 0.0]["auroc"] != rows[rule, 1.0]["auroc"] for rule in studies.VALUES)
 
