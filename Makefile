@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SITE_READY := $(VENV)/.site-ready
 
-.PHONY: help run test lab site links notebooks data results lint audit bench badges clean
+.PHONY: help setup run test lab site links notebooks data results lint audit bench badges clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -18,6 +18,8 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) torch
 	$(PY) -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[lab,dev]"
 	touch $@
+
+setup: $(READY) ## the environment alone, .venv (2.3 GB); every other target sets it up as well
 
 run: $(READY) ## run all notebooks in the class profile: pages (HTML) in runs/pages/, figures in runs/figures/
 	$(PY) data/scripts/notebooks.py run

@@ -31,6 +31,15 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
 HEAD = "classifier"
 
+#: Method -> the layers to which LoRA adds an update. A further method is a line here and a name in ``EVERY_METHOD``.
+LORA_LAYERS: dict[str, list[str] | str] = {
+    "lora": ["attention.self.query", "attention.self.value"],
+    "lora-all": "all-linear",
+}
+
+#: The second feed-forward layer, as a pattern of its whole name: the attention has an "output.dense" as well.
+FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
+
 #: Files of a saved adapter, besides the configuration and peft's own.
 BITFIT, OMEGA, BASE = "bitfit.safetensors", "omega.safetensors", "base.json"
 
@@ -47,10 +56,8 @@ def apply_method(model: PreTrainedModel, method: str, settings: Settings) -> Pre
         return _bitfit(model)
     # The layers of the head one by one: peft's (IA)^3 cannot unload a saved module without a weight of its own.
     head = [f"{HEAD}.{name}" for name, m in model.get_submodule(HEAD).named_children() if isinstance(m, nn.Linear)]
-    if method == "lora":
-        return _wrapped(model, _lora(settings, ["attention.self.query", "attention.self.value"], head))
-    if method == "lora-all":
-        return _wrapped(model, _lora(settings, "all-linear", head))
+    if method in LORA_LAYERS:
+        return _wrapped(model, _lora(settings, LORA_LAYERS[method], head))
     if method == "ia3":
         return _wrapped(model, _ia3(head))
     raise SettingsError(f"unknown method {method!r}; choose one of {', '.join(EVERY_METHOD)}")
@@ -77,10 +84,8 @@ def _lora(settings: Settings, layers: list[str] | str, head: list[str]) -> LoraC
 
 def _ia3(head: list[str]) -> IA3Config:
     """Key and value x become l * x; the second feed-forward layer reads l * x. Only the vectors l train."""
-    # A pattern of the whole name: "output.dense" alone would be found in the attention as well.
-    feed_forward = r".*\.layer\.\d+\.output\.dense"
-    targets = rf"(.*\.attention\.self\.(key|value))|({feed_forward})"
-    return IA3Config(target_modules=targets, feedforward_modules=feed_forward, modules_to_save=head)
+    targets = rf"(.*\.attention\.self\.(key|value))|({FEED_FORWARD})"
+    return IA3Config(target_modules=targets, feedforward_modules=FEED_FORWARD, modules_to_save=head)
 
 
 def _wrapped(model: PreTrainedModel, config: PeftConfig) -> PeftModel:

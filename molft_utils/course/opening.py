@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
@@ -13,17 +14,18 @@ from ..settings import MEANING, Settings, settings
 DRIVE, STAGES_IN_DRIVE = "/content/drive", "/content/drive/MyDrive/molft/stages"
 
 
-def start(profile: str, keep_in_drive: bool = False) -> Settings:
+def start(profile: str, keep_in_drive: bool = False, **changes: Any) -> Settings:
     """Settings of a profile, unless ``MOLFT_PROFILE`` names another; prints versions, and what the profile means.
 
     With ``keep_in_drive`` (Colab only) finished results go to Google Drive; switched off again, they no longer do.
+    ``changes`` are settings with another value, for instance ``table="my.csv", target="solubility"``.
     """
     if keep_in_drive:
         _mount_drive()
         os.environ["MOLFT_STAGES"] = STAGES_IN_DRIVE
     elif os.environ.get("MOLFT_STAGES") == STAGES_IN_DRIVE:
         del os.environ["MOLFT_STAGES"]
-    cfg = settings(os.environ.get("MOLFT_PROFILE") or profile)
+    cfg = settings(os.environ.get("MOLFT_PROFILE") or profile, **changes)
     print(versions(cfg))
     print(f"{cfg.profile}: {MEANING[cfg.profile]}")
     if cfg.profile in ("best", "report") and not torch.cuda.is_available():

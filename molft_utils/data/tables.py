@@ -188,7 +188,7 @@ def check_table(
     forms = [canonical_or_none(s) for s in table["smiles"]]
     line_of = np.arange(2, len(table) + 2) if lines is None else np.array(lines)
     found = []
-    for fault, rows in _faults(table["smiles"], labels, forms).items():
+    for fault, rows in _faults(table, labels, forms).items():
         if rows.any():
             first = table[rows].iloc[0]
             example = f"the first: smiles {shortened(first['smiles'])}, label {shortened(first['label'])}"
@@ -220,10 +220,11 @@ def _usual_column(columns: pd.Index, names: Sequence[str], what: str, source: st
     if len(found) == 1:
         return found[0]
     state = f"several {what} columns ({listed(found)})" if found else f"no {what} column"
+    remedy = ", or give its name as target" if what == "label" else ""
     fields = "" if len(columns) > 1 else ". Separate the fields of a line by commas, semicolons or tabs"
     raise DataError(
         f"{source} has {state} among {listed(columns)}; name exactly one column "
-        f"'{names[0]}' (also understood: {', '.join(names[1:])}){fields}"
+        f"'{names[0]}' (also understood: {', '.join(names[1:])}){remedy}{fields}"
     )
 
 
@@ -231,8 +232,10 @@ def _usual(columns: Iterable[object], names: Sequence[str]) -> list:
     return [column for column in columns if str(column).strip().lower() in names]
 
 
-def _faults(smiles: pd.Series, labels: pd.Series, forms: list[str | None]) -> dict[str, np.ndarray]:
-    """What can be wrong with a row, and its remedy -> whether it is: bool [n]."""
+def _faults(table: pd.DataFrame, labels: pd.Series, forms: list[str | None]) -> dict[str, np.ndarray]:
+    """What can be wrong with a row, and its remedy -> whether it is: bool [n]. ``labels``: the table's, as numbers."""
+    smiles = table["smiles"]
+    comma = table["label"].astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*").to_numpy(dtype=bool)
     empty, unread = (smiles == "").to_numpy(), np.array([form is None for form in forms])
     pairs = zip(unknown_parts(smiles), unknown_parts(form or "" for form in forms), strict=True)
     unknown = [as_written or canonical for as_written, canonical in pairs]
@@ -240,7 +243,8 @@ def _faults(smiles: pd.Series, labels: pd.Series, forms: list[str | None]) -> di
     return {
         "no SMILES; fill it in or delete the line": empty,
         "a SMILES that RDKit cannot read; correct it or delete the line": unread & ~empty,
-        "a label that is missing or not a finite number; give one or delete the line": ~np.isfinite(labels.to_numpy()),
+        "a label with a decimal comma; write a point": comma,
+        "a label that is missing or not a finite number; give one or delete the line": ~(np.isfinite(labels) | comma),
         "a SMILES with characters or symbols that the tokeniser does not know, as it is written or canonical (the "
         f"first: {first}); write it in standard SMILES or delete the line": np.array(list(map(bool, unknown))),
     }
@@ -258,7 +262,8 @@ def _oddities(table: pd.DataFrame, forms: list[str | None], line_of: np.ndarray)
     for rows in form.groupby(form).indices.values():
         if len(rows) > 1:
             state = "the same label" if table["label"][rows].nunique() == 1 else "different labels"
-            found.append(f"{lines_that(line_of[rows], 'are')} the same molecule with {state}")
+            same = f"{lines_that(line_of[rows], 'are')} the same molecule with {state}"
+            found.append(f"{same}; a random split may part them")
     return found
 
 

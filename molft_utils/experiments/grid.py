@@ -18,15 +18,14 @@ from ..files import stages_folder
 from ..settings import EVERY_METHOD, METHODS, Settings
 from . import pipeline, rules, selection
 
-#: Selections of the report's Table 3, and one that is told which labels are wrong -> the line of
-#: :data:`molft_utils.experiments.rules.SELECTIONS`.
-SELECTIONS = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley", "oracle": "oracle"}
-REPORTED = ("none", "influence", "ts-dshapley")
+#: Selections by the names of the report's Table 3 -> the line of :data:`molft_utils.experiments.rules.SELECTIONS`. The
+#: grid takes any other line by its own name.
+REPORTED = {"none": "all", "influence": "top 100", "ts-dshapley": "ts-dshapley"}
 
 
 def run_grid(
     settings: Settings,
-    selections: Sequence[str] = REPORTED,
+    selections: Sequence[str] = tuple(REPORTED),
     methods: Sequence[str] = METHODS,
     seeds: Sequence[int] = (0,),
     n_jobs: int = 1,
@@ -55,14 +54,14 @@ def run_grid(
     SettingsError
         For an unknown selection or method.
     """
-    _require_known(selections, SELECTIONS)
+    _require_known(selections, {**REPORTED, **rules.SELECTIONS})
     _require_known(methods, EVERY_METHOD)
     secondary, folder, jobs = selection.secondary_table(settings), stages_folder(), []
     for seed in seeds:
         cfg = settings.replace(seed=seed)
         pipeline.mlm(cfg)  # here, as all cells start from it and the workers would wait
         for name in selections:
-            train = rules.training_table(cfg, secondary, SELECTIONS[name])  # once, for all methods
+            train = rules.training_table(cfg, secondary, REPORTED.get(name, name))  # once, for all methods
             jobs += [delayed(run_cell)(cfg, name, method, train, folder) for method in methods]
     rows: list[dict] = []
     handle = display(pd.DataFrame(), display_id=True) if live else None
@@ -90,7 +89,7 @@ def run_cell(settings: Settings, name: str, method: str, train: pd.DataFrame, fo
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Test RMSE by selection and method: the mean over seeds."""
-    order = [name for name in SELECTIONS if name in set(table["selection"])]
+    order = [name for name in dict.fromkeys((*REPORTED, *rules.SELECTIONS)) if name in set(table["selection"])]
     wide = table.pivot_table(index="selection", columns="method", values="rmse", aggfunc="mean")
     methods = [name for name in EVERY_METHOD if name in wide]
     return wide.reindex(index=order, columns=methods).round(3).rename_axis("test RMSE")

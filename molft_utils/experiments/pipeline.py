@@ -18,7 +18,7 @@ from ..data import Split, baseline_predictions, load_lipophilicity, load_table, 
 from ..evaluation import scores
 from ..files import file_hash, write_atomically
 from ..molformer import device, load_model, quiet_transformers
-from ..peft_methods import apply_method, merged, trainable
+from ..peft_methods import LORA_LAYERS, apply_method, merged, trainable
 from ..settings import Settings
 from ..training import Fit, Moment, finetune, load_moments, predict, pretrain_mlm
 from .costs import PeakMemory
@@ -155,7 +155,7 @@ def after_mlm(
 
 def fit_kind(method: str) -> Kind:
     """The kind of result that :func:`after_mlm` gives for a method."""
-    return LORA_AFTER_MLM if method.startswith("lora") else AFTER_MLM
+    return LORA_AFTER_MLM if method in LORA_LAYERS else AFTER_MLM
 
 
 def finetuned(

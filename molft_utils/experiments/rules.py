@@ -167,7 +167,8 @@ class Selection:
 
 
 def _hundred(inputs: RuleInputs, values: np.ndarray) -> int:
-    return N_CHOSEN
+    """A hundred, or of no more than that a third: keeping all would be no selection."""
+    return N_CHOSEN if len(values) > N_CHOSEN else max(1, len(values) // 3)
 
 
 def _all_but_dropped(inputs: RuleInputs, values: np.ndarray) -> int:

@@ -4,6 +4,7 @@ What is chosen by them is in :mod:`molft_utils.experiments.rules`.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -244,10 +245,12 @@ def shapley(settings: Settings, secondary: pd.DataFrame) -> tuple[np.ndarray, in
 
 def sampled_values(problem: Problem, settings: Settings, skip: float | None = None) -> Values:
     """TS-DShapley as the settings have it; ``skip`` replaces theirs. No subset is larger than the data."""
+    n = len(problem[1])
+    size = min(settings.shapley_subset, n)
     return ts_dshapley(
         *problem,
-        n_chains=settings.shapley_chains,
-        subset_size=min(settings.shapley_subset, len(problem[1])),
+        n_chains=max(settings.shapley_chains, math.ceil(n / size)),  # at least one round
+        subset_size=size,
         n_permutations=settings.shapley_permutations,
         alpha=settings.shapley_alpha,
         skip=settings.shapley_skip if skip is None else skip,

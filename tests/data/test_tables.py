@@ -45,7 +45,7 @@ MALFORMED = {
     "an open ring": (GOOD + "C1CC,2.0\n", r"line 3 has a SMILES that RDKit cannot read; correct it .*'C1CC'"),
     "a missing label": (GOOD + "CC,NA\n", "line 3 has a label that is missing or not a finite number; give .*'NA'"),
     "an infinite label": (GOOD + "CC,inf\n", "line 3 has a label .*'inf'"),
-    "a decimal comma": ("smiles;label\nCCO;1.0\nCC;1,5\n", "line 3 has a label .*'1,5'"),
+    "a decimal comma": ("smiles;label\nCCO;1.0\nCC;1,5\n", "line 3 has a label with a decimal comma; .*'1,5'"),
     "an unquoted decimal comma": (GOOD + "CC,1,5\n", "line 3 has more or fewer fields .* double quotes"),
     "a symbol outside the vocabulary": (GOOD + "[Re]$[Re],1.0\n", r"line 3 has a SMILES with .* not know.*first: '\$'"),
     "a fault after a field of two lines": (
@@ -164,13 +164,15 @@ def test_odd_rows_of_a_file_are_shown_once_and_stay_in_the_table(tmp_path):
     mine.write_text(text)
     facts = [
         "line 4 has more than 128 tokens and will be cut",
-        "lines 2 and 3 are the same molecule with different labels",
+        "lines 2 and 3 are the same molecule with different labels; a random split may part them",
     ]
     assert shown(lambda: load_table(mine)) == [f"{mine}: {fact}" for fact in facts]
     assert shown(lambda: load_secondary(mine)) == []
     assert load_secondary(mine).attrs["warnings"] == facts
     mine.write_text(text + "CCN,1\nNCC,1\n")
-    assert shown(lambda: load_secondary(mine)) == [f"{mine}: lines 5 and 6 are the same molecule with the same label"]
+    assert shown(lambda: load_secondary(mine)) == [
+        f"{mine}: lines 5 and 6 are the same molecule with the same label; a random split may part them"
+    ]
     mine.write_text("smiles,label\n" + "".join(f"{'C' * i}O,1\nO{'C' * i},1\n" for i in range(1, 13)))
     texts = shown(lambda: load_table(mine))
     assert len(texts) == 6 and "7 more facts" in texts[-1], "many are counted, not shown one by one"

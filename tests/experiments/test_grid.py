@@ -38,15 +38,13 @@ def require_same(table, expected) -> None:
 
 def test_twelve_cells_with_what_they_cost(twelve):
     assert len(twelve) == 12
-    # The 100 best of 24 molecules are all of them: the same training table as with no selection, and no second model.
-    reused = twelve.set_index("selection")["reused"].groupby(level=0).all()
-    assert reused.to_dict() == {"none": False, "influence": True, "ts-dshapley": False}
+    assert not twelve["reused"].any()
     assert twelve["rmse"].between(0.1, 10).all() and (twelve["peak_memory"] > 50).all()
     trained = twelve.groupby("method")["trained"].agg(["min", "max"])
     assert (trained["min"] == trained["max"]).all()
     assert trained["min"].sort_values().index.tolist() == ["ia3", "bitfit", "lora", "full"]
     n_train = twelve.groupby("selection")["n_train"].first()
-    assert n_train["none"] == n_train["influence"] == 48 > n_train["ts-dshapley"]
+    assert n_train["none"] == 48 > n_train["ts-dshapley"] and n_train["influence"] == 24 + 8  # a third of 24
 
 
 def test_a_second_run_trains_nothing_loads_no_model_and_gives_the_same(twelve, stages, monkeypatch):
