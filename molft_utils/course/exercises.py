@@ -254,7 +254,10 @@ def hessian_product(answer: Callable[..., torch.Tensor]) -> None:
         "that is the gradient. Differentiate it once more, along v.": g,
         "that is the diagonal of H times v. All entries of a row of H count.": H.diagonal() * v,
     }
-    require_close(answer(loss, w.clone().requires_grad_(), v).detach(), H @ v, 1e-8, mistakes)
+    product = answer(loss, w.clone().requires_grad_(), v)
+    if isinstance(product, tuple):
+        raise Missed("torch.autograd.grad returns a tuple: take its first entry, [0].")
+    require_close(product.detach(), H @ v, 1e-8, mistakes)
 
 
 @exercise("04.3", "an array of scores [test, training molecules]", "See kernel.gradient_products().", is_open=True)
@@ -269,7 +272,10 @@ def own_score(answer: np.ndarray, n_queries: int, n_train: int) -> str:
         raise Missed("some scores are not finite.")
     if values.shape != whole:
         return f"The form is right. The leaderboard needs all molecules: {list(whole)}."
-    display(grade(values).round(3))
+    table = grade(values)
+    display(table.round(3))
+    if table.loc["yours", "high"] < 0:
+        raise Missed("your ranking is the wrong way round: a positive score must mean that the molecule helps.")
     return "Your place is in the table."
 
 
@@ -368,17 +374,21 @@ def ia3_linear(answer: Callable[[nn.Linear], Any]) -> str:
 @exercise("06.2", "three numbers: (rank, rate, share)", "Compare 'validation' in the rows with sweep['best'].")
 def best_rank(answer: Sequence[float]) -> None:
     sweep = results.sweep()
-    whole = sweep["trained"].max()  # full fine-tuning trains everything
     rows = sweep[sweep["name"].str.startswith("lora-all") & (sweep["epochs"] == 4) & sweep["best"]]
-    rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int), share=rows["trained"] / whole)
-    triples = rows[["rank", "rate", "share"]].to_numpy(dtype=float)
-    right, on_test = triples[rows["validation"].argmin()], triples[rows["test"].argmin()]
-    mistakes = {"that one is best on the *test* split, which must choose nothing.": on_test}
-    mistakes |= {f"rank {triple[0]:.0f} is not the best on validation.": triple for triple in triples}
-    mistakes["that is a percentage: divide it by 100."] = right * [1, 1, 100]
-    of_both = "that is the share of model and adapter together; divide by what full fine-tuning trains."
-    mistakes[of_both] = right / [1, 1, 1 + right[2]]
-    require_close(answer, right, 1e-3, mistakes)
+    rows = rows.assign(rank=rows["name"].str.extract(r"r = (\d+)")[0].astype(int))
+    right, on_test = (rows.loc[rows[split].idxmin()] for split in ("validation", "test"))
+    right_share = right["trained"] / sweep["trained"].max()  # full fine-tuning trains everything
+    rank, rate, share = (float(number) for number in answer)
+    if rank != right["rank"]:
+        if rank == on_test["rank"]:
+            raise Missed("that rank is best on the *test* split, which must choose nothing.")
+        raise Missed(f"rank {rank:.0f} is not the best on validation.")
+    if not math.isclose(rate, right["rate"], rel_tol=0.05):
+        raise Missed("the rank is right; its rate is the one where sweep['best'] is True.")
+    if share > 1:
+        raise Missed("the share is a percentage: divide it by 100.")
+    if abs(share - right_share) > 0.005:
+        raise Missed("rank and rate are right; the share is of the numbers that full fine-tuning trains.")
 
 
 @exercise("06.3", "a table with the columns method, rates, seeds", "One row per method.", is_open=True)
@@ -386,10 +396,14 @@ def plan_of_36(answer: Any) -> str:
     plan, known = pd.DataFrame(answer), list(results.sweep()["name"].unique())
     if unknown := sorted(set(plan["method"]) - set(known)):
         raise Missed(f"there is no method {unknown[0]!r}; choose from {'; '.join(known)}.")
+    if (plan[["rates", "seeds"]] < 1).to_numpy().any():
+        raise Missed("each method needs at least one rate and one seed.")
     n_models = int((plan["rates"] + plan["seeds"] - 1).sum())
     if n_models > 36:
         raise Missed(f"that is {n_models} models; you have 36.")
     sd = load_results("fair").groupby("variant")["rmse"].std().median()
     reach = 2 * sd * (2 / plan["seeds"]) ** 0.5
     found = "; ".join(f"{m} {r:.3f}" for m, r in zip(plan["method"], reach, strict=True))
-    return f"{n_models} models. With so many seeds a method can show a difference of about (logD): {found}."
+    return (
+        f"{n_models} models. Between two methods with so many seeds, a difference of about this shows (logD): {found}."
+    )

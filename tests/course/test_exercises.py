@@ -129,7 +129,7 @@ ANSWERS = {
     "05.2": lambda: (walk(), walk(never=True), walk(in_order=True), lambda utility, order, tolerance: 0.0),
     "05.3": lambda: ({10: 0.6, 50: 0.8, 336: 0.9}, {10: 0.6, 50: 1.2, 336: 0.9}, {336: 0.9}, 0.9),
     "06.1": lambda: (ia3(), ia3(of_bias=False), ia3(start=0.0), ia3(freeze=False), ia3(copies=False), ia3(size=1)),
-    "06.2": lambda: (best_rank(), best_rank(1), best_rank(percent=100), (16, 3e-3, 0.1212), (4, 1e-3, 1)),
+    "06.2": lambda: (best_rank(), best_rank(1), best_rank(percent=100), (16, 3e-3, 0.1212), (16, 1e-3, 0.14), (16, 3)),
     "06.3": lambda: (pd.DataFrame(PLAN), {**PLAN, "seeds": [40, 1]}, {**PLAN, "method": ["full", "QLoRA"]}, 36),
 }  # fmt: skip
 
