@@ -294,8 +294,8 @@ def rate_curves(table: pd.DataFrame, families: Mapping[str, Sequence[str]], mean
         panel.text(0.02, mean_predictor, "no better than predicting the mean", **over_line)
         panel.set(xscale="log", ylabel="validation RMSE / logD", title=title)
         panel.set_ylim(table["validation"].min() - 0.03, mean_predictor + 0.06)
-        panel.legend(loc="center left")
-    axes[-1].set(xlabel="learning rate", xlim=(table["rate"].min() / 60, 1.5 * table["rate"].max()))
+        panel.legend(loc="upper left", bbox_to_anchor=(0, 0.87))
+    axes[-1].set(xlabel="learning rate", xlim=(table["rate"].min() / 3, 1.5 * table["rate"].max()))
     said = [f"{row.name}: {row.validation:.2f} at {row.rate:.0e}" for row in table[table["best"]].itertuples()]
     show(figure, name, f"Validation RMSE against the learning rate. Best: {'; '.join(said)}.")
 
