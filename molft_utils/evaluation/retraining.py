@@ -1,6 +1,6 @@
 """Scores of training molecules, graded by real retraining: the bank, the LDS, gains of groups, the leaderboard.
 
-The linear datamodelling score (Park et al. 2023, arXiv:2303.14186, section 2) retrains a model on many random halves of
+The linear datamodeling score (Park et al. 2023, arXiv:2303.14186, section 2) retrains a model on many random halves of
 its training data. A query molecule's loss after such a retraining is predicted by the sum of the scores of the
 molecules that were in the half; the LDS is the rank correlation of the two over the halves, averaged over queries.
 """
@@ -59,7 +59,7 @@ class Bank:
 
 @dataclasses.dataclass(frozen=True)
 class LDS:
-    """A linear datamodelling score: 1 ranks all retrainings rightly, 0 is chance.
+    """A linear datamodeling score: 1 ranks all retrainings rightly, 0 is chance.
 
     ``value`` is the mean of ``per_query`` [n_queries], and ``interval`` its 95 % bootstrap interval over queries and
     complementary pairs of subsets. The bank's own losses are noisy, as they are means over a few seeds: ``ceiling`` is
@@ -224,23 +224,35 @@ def ceiling(losses: np.ndarray) -> float:
     seeds and over queries, the reliability of that mean is R = S r / (1 + (S - 1) r) (Spearman 1910; Brown 1910), and
     its correlation with what it measures is sqrt(R).
     """
-    n_seeds = losses.shape[1]
-    pairs = itertools.combinations(range(n_seeds), 2)
-    found = [_mean_rank_correlation(losses[:, one], losses[:, other]) for one, other in pairs]
-    if not found:
-        return float("nan")
-    r = max(float(np.mean(found)), 0.0)
-    return math.sqrt(n_seeds * r / (1 + (n_seeds - 1) * r))
+    return _correlation_with_truth(_between_seeds(losses), losses.shape[1])
 
 
 def one_more_seed(losses: np.ndarray) -> float:
-    """Rank correlation of the losses of one seed with the mean of the others': a reference that a score may exceed.
+    """The LDS that the losses of one further seed would reach: a reference that a score may exceed.
 
-    For losses [n_subsets, n_seeds, n_queries]; averaged over the seeds and over queries, nan for one seed.
+    For losses [n_subsets, n_seeds, n_queries]: the rank correlation of one seed with the mean of the S - 1 others,
+    averaged over the seeds and over queries, raised to what it would be with the mean of S, by which scores are graded
+    (:func:`ceiling`). Nan for one seed.
     """
-    seeds = range(losses.shape[1] if losses.shape[1] > 1 else 0)
-    found = [_mean_rank_correlation(losses[:, s], np.delete(losses, s, axis=1).mean(axis=1)) for s in seeds]
-    return float(np.mean(found)) if found else float("nan")
+    n_seeds = losses.shape[1]
+    if n_seeds == 1:
+        return float("nan")
+    others = (np.delete(losses, s, axis=1).mean(axis=1) for s in range(n_seeds))
+    found = np.mean([_mean_rank_correlation(losses[:, s], mean) for s, mean in enumerate(others)])
+    r = _between_seeds(losses)
+    return float(found) * _correlation_with_truth(r, n_seeds) / _correlation_with_truth(r, n_seeds - 1)
+
+
+def _between_seeds(losses: np.ndarray) -> float:
+    """Rank correlation between two seeds, averaged over pairs and queries, at least 1e-6; nan for one seed."""
+    pairs = itertools.combinations(range(losses.shape[1]), 2)
+    found = [_mean_rank_correlation(losses[:, one], losses[:, other]) for one, other in pairs]
+    return max(float(np.mean(found)), 1e-6) if found else float("nan")
+
+
+def _correlation_with_truth(r: float, n_seeds: int) -> float:
+    """That of the mean of so many seeds, if two seeds have the correlation r."""
+    return math.sqrt(n_seeds * r / (1 + (n_seeds - 1) * r))
 
 
 def _mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
