@@ -31,13 +31,16 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
 HEAD = "classifier"
 
-#: Method -> the layers to which LoRA adds an update. A further method is a line here and a name in ``EVERY_METHOD``.
+#: Method -> the layers to which LoRA adds an update: a list of ends of their names, or a pattern of whole names. An
+#: encoder layer has attention.self.query, .key and .value, attention.output.dense, intermediate.dense, output.dense;
+#: the end "output.dense" is that of two of them (``FEED_FORWARD`` is one). A further method is a line here, and a name
+#: in ``EVERY_METHOD``.
 LORA_LAYERS: dict[str, list[str] | str] = {
     "lora": ["attention.self.query", "attention.self.value"],
     "lora-all": "all-linear",
 }
 
-#: The second feed-forward layer, as a pattern of its whole name: the attention has an "output.dense" as well.
+#: The second feed-forward layer, as a pattern of its whole name.
 FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
 
 #: Files of a saved adapter, besides the configuration and peft's own.

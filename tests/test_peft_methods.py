@@ -12,13 +12,13 @@ from transformers import set_seed
 from molft_utils import CheckpointError, MolftError, SettingsError, finetune, load_model, predict, settings
 from molft_utils.influence import trained_parameters
 from molft_utils.molformer import FeatureMap, MolformerConfig, MolformerForSequenceClassification
-from molft_utils.peft_methods import apply_method, load_adapter, merged, save_adapter, trainable
+from molft_utils.peft_methods import LORA_LAYERS, apply_method, load_adapter, merged, save_adapter, trainable
 from molft_utils.settings import EVERY_METHOD
 from molft_utils.training.trainer import Progress
 
 SMILES = [f"{'C' * i}{tail}" for i in range(1, 9) for tail in ("O", "N", "Cl", "c1ccccc1")]
 TABLE = pd.DataFrame({"smiles": SMILES, "label": [0.5 * s.count("C") - 2 * s.count("O") for s in SMILES]})
-PEFT = ("lora", "ia3", "lora-all")
+PEFT = (*LORA_LAYERS, "ia3")
 
 #: A pattern of the names of what should have a gradient, besides the head.
 TRAINS = {

@@ -60,7 +60,7 @@ class Trained:
     def kinds(self) -> tuple[Kind, ...]:
         drawn = [RANDOM_MINI] if self.start == "random" else []
         fit = pipeline.fit_kind(self.method) if self.start == "mlm" else pipeline.REGRESSION
-        return (fit, pipeline.GRADED, *rules.kinds_of(self.selection), *drawn)
+        return (fit, pipeline.GRADED, *rules.SELECTIONS[self.selection].kinds, *drawn)
 
     def row(self, cfg: Settings) -> Row:
         if self.start == "random":

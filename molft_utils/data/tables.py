@@ -243,7 +243,7 @@ def _faults(table: pd.DataFrame, labels: pd.Series, forms: list[str | None]) -> 
     return {
         "no SMILES; fill it in or delete the line": empty,
         "a SMILES that RDKit cannot read; correct it or delete the line": unread & ~empty,
-        "a label with a decimal comma; write a point": comma,
+        "a label with a decimal comma; write a point, or export the table with decimal points": comma,
         "a label that is missing or not a finite number; give one or delete the line": ~(np.isfinite(labels) | comma),
         "a SMILES with characters or symbols that the tokeniser does not know, as it is written or canonical (the "
         f"first: {first}); write it in standard SMILES or delete the line": np.array(list(map(bool, unknown))),

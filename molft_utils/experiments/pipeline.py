@@ -150,6 +150,7 @@ def after_mlm(
 
     key = {"train": table_hash(table), "method": method, "early_stopping": early_stopping}
     key |= {"moments": True} if moments else {}
+    key |= {"layers": LORA_LAYERS[method]} if method in LORA_LAYERS else {}
     return _trained(fit_kind(method), settings, key, fit, len(table))
 
 

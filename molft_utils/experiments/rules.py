@@ -157,11 +157,13 @@ N_CHOSEN = 100
 class Selection:
     """A line of Table 2 or 3: a rule and how many it keeps, of the secondary set or of all training molecules.
 
-    ``keep`` takes the inputs and the values; ``lowest`` keeps those with the lowest values instead.
+    ``keep`` takes the inputs and the values; ``lowest`` keeps those with the lowest values instead. ``kinds`` are the
+    kinds of results that are needed.
     """
 
     rule: str
     keep: Callable[[RuleInputs, np.ndarray], int]
+    kinds: tuple[Kind, ...] = ()
     lowest: bool = False
     among_all: bool = False
 
@@ -181,16 +183,16 @@ _HALF = "TS-DShapley, half of the validation split"
 SELECTIONS = {
     "train alone": Selection("random sample", lambda inputs, values: 0),
     "all": Selection("random sample", lambda inputs, values: len(values)),
-    "all positive": Selection("influence by LiSSA", lambda inputs, values: int((values > 0).sum())),
-    "top 100": Selection("influence by LiSSA", _hundred),
-    "top 100 along the training": Selection(ALONG, _hundred),
-    "bottom 100": Selection("influence by LiSSA", _hundred, lowest=True),
+    "all positive": Selection("influence by LiSSA", lambda inputs, values: int((values > 0).sum()), (INFLUENCE,)),
+    "top 100": Selection("influence by LiSSA", _hundred, (INFLUENCE,)),
+    "top 100 along the training": Selection(ALONG, _hundred, (PATH,)),
+    "bottom 100": Selection("influence by LiSSA", _hundred, (INFLUENCE,), lowest=True),
     "100 random": Selection("random sample", _hundred),
-    "top 100 by gradient product": Selection("gradient product without a sketch", _hundred),
+    "top 100 by gradient product": Selection("gradient product without a sketch", _hundred, (INFLUENCE,)),
     "oracle": Selection("oracle", lambda inputs, values: int((values == 0).sum())),
-    "ts-dshapley": Selection(_HALF, _all_but_dropped, among_all=True),
-    "random removal": Selection("random sample", _all_but_dropped, lowest=True, among_all=True),
-    "highest removed": Selection(_HALF, _all_but_dropped, lowest=True, among_all=True),
+    "ts-dshapley": Selection(_HALF, _all_but_dropped, (SHAPLEY,), among_all=True),
+    "random removal": Selection("random sample", _all_but_dropped, (SHAPLEY,), lowest=True, among_all=True),
+    "highest removed": Selection(_HALF, _all_but_dropped, (SHAPLEY,), lowest=True, among_all=True),
 }
 
 
@@ -222,12 +224,3 @@ def training_table(settings: Settings, secondary: pd.DataFrame, name: str, targe
     if len(secondary) and name != "train alone" and not kept.any():
         raise DataError(f"{name!r} keeps none of {len(values)} molecules; no score is positive")
     return joined(inputs.base, inputs.candidates[kept])
-
-
-def kinds_of(name: str) -> list[Kind]:
-    """The kinds of results that :func:`training_table` needs for a line, besides its own model."""
-    if SELECTIONS[name].among_all:
-        return [SHAPLEY]
-    if SELECTIONS[name].rule == ALONG:
-        return [PATH]
-    return [INFLUENCE] if SELECTIONS[name].rule in ("influence by LiSSA", "gradient product without a sketch") else []

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from molft_utils import DataError, settings
-from molft_utils.experiments import pipeline, rules, selection
+from molft_utils.experiments import pipeline, selection
 from molft_utils.experiments.rules import RULES, SELECTIONS, RuleInputs, keep_top, rule_values, training_table
 
 
@@ -93,7 +93,7 @@ def test_each_line_names_the_kinds_that_run(cfg, secondary, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(selection, "cached", lambda kind, *rest: ran.add(kind) or original(kind, *rest))  # noqa: B023
             training_table(cfg, secondary, name)
-        assert ran - {selection.POOLED} == set(rules.kinds_of(name)), name
+        assert ran - {selection.POOLED} == set(SELECTIONS[name].kinds), name
 
 
 def test_no_line_keeps_nothing_in_silence(cfg, secondary, monkeypatch):
