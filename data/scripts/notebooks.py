@@ -18,6 +18,9 @@ from molft_utils.files import ROOT, RUNS_FOLDER, write_atomically
 
 NOTEBOOKS_FOLDER = ROOT / "notebooks"
 
+#: The page's template: nbconvert's own gives no picture its alternative text.
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+
 UNWANTED = re.compile(rf"Warning\b|Traceback|{re.escape(str(ROOT))}|(?<![\w.])/(?:home|root|tmp|Users)/\w")
 
 
@@ -25,6 +28,7 @@ def execute(path: Path, to: str) -> bool:
     """Run a notebook into ``runs/pages`` (``to`` "html") or in place ("notebook"); whether all went well."""
     pages, figures = RUNS_FOLDER / "pages", ROOT / "figures" if to == "notebook" else RUNS_FOLDER / "figures"
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", to, "--output-dir", str(pages), str(path)]
+    command += ["--template-file", str(TEMPLATE)] if to == "html" else []
     environment = {"MOLFT_FIGURES": str(figures), "MOLFT_PROFILE": "class", **os.environ}
     done = subprocess.run([*command, "--ExecutePreprocessor.timeout=3600"], env=environment)
     return done.returncode == 0 and (to == "html" or write_back(pages / path.name, path))

@@ -31,14 +31,16 @@ def test_a_path_of_the_machine_or_a_warning_is_not_written_back(tmp_path, text):
 
 def test_a_failing_notebook_is_told_and_the_next_one_runs(tmp_path, monkeypatch):
     write(tmp_path / "1.ipynb", new_code_cell("1 / 0"))
-    write(tmp_path / "2.ipynb", new_code_cell("import os; print(os.environ['MOLFT_PROFILE'])"))
+    picture = "display({'image/png': 'AA=='}, raw=True, metadata={'image/png': {'alt': 'a blue line', 'width': 9}})"
+    write(tmp_path / "2.ipynb", new_code_cell("import os; print(os.environ['MOLFT_PROFILE'])"), new_code_cell(picture))
     monkeypatch.setattr(notebooks, "NOTEBOOKS_FOLDER", tmp_path)
     monkeypatch.setattr(notebooks, "RUNS_FOLDER", tmp_path / "runs")
     monkeypatch.setattr(notebooks.sys, "argv", ["notebooks.py", "run"])
     monkeypatch.delenv("MOLFT_PROFILE")
     with pytest.raises(SystemExit, match=r"failed: 1\.ipynb"):
         notebooks.main()
-    assert "class" in (tmp_path / "runs" / "pages" / "2.html").read_text()
+    page = (tmp_path / "runs" / "pages" / "2.html").read_text()
+    assert "class" in page and 'alt="a blue line"' in page
     assert not (tmp_path / "runs" / "pages" / "1.html").exists()
 
 
