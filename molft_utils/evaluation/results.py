@@ -55,7 +55,7 @@ def summary(table: str, by: Sequence[str] | None = None) -> pd.DataFrame:
     found = found.join(groups[list(others)].mean())
     if "description" in rows and "description" not in keys:
         described = groups["description"].first()
-        found.insert(0, "description", described.where(described.notna(), described.index))
+        found.insert(0, "description", described.fillna(described.index.to_series().astype(str)))
     return found if by is None else found.reset_index()
 
 
