@@ -209,7 +209,7 @@ BEST_SMALL = dict(patience=8, randomise=0.5, precision="fp32", lora_all_learning
 def learning_rate_of(method: str) -> str:
     """The name of the setting that is a method's learning rate; a kind of LoRA without one of its own has LoRA's."""
     own = "learning_rate" if method == "full" else f"{method.replace('-', '_')}_learning_rate"
-    return own if own in KNOWN else "lora_learning_rate"
+    return "lora_learning_rate" if method.startswith("lora") and own not in KNOWN else own
 
 
 def settings(profile: str | None = None, **changes: Any) -> Settings:

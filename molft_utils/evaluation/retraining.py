@@ -63,8 +63,8 @@ class LDS:
 
     ``value`` is the mean of ``per_query`` [n_queries], and ``interval`` its 95 % bootstrap interval over queries and
     complementary pairs of subsets. The bank's own losses are noisy, as they are means over a few seeds: ``ceiling`` is
-    what scores without any error would reach (:func:`ceiling`), and ``one_more_seed`` what the losses of one further
-    seed reach (:func:`one_more_seed`).
+    what scores without any error would reach, and ``one_more_seed`` what the losses of one further seed would
+    (:func:`references`).
     """
 
     value: float
@@ -144,9 +144,7 @@ def lds(scores: ArrayLike, bank: Bank, seed: int = 0) -> LDS:
     A score is positive where having that training molecule lowers that query's loss.
     """
     per_query, resampled = _graded(scores, bank, seed)
-    losses = bank.losses()
-    references = ceiling(losses), one_more_seed(losses)
-    return LDS(float(per_query.mean()), percentile_interval(resampled), *references, per_query)
+    return LDS(float(per_query.mean()), percentile_interval(resampled), *references(bank.losses()), per_query)
 
 
 def lds_difference(a: ArrayLike, b: ArrayLike, bank: Bank, seed: int = 0) -> tuple[float, tuple[float, float]]:
@@ -217,42 +215,24 @@ def checked_scores(scores: ArrayLike, bank: Bank, n_queries: int | None = None) 
     return values
 
 
-def ceiling(losses: np.ndarray) -> float:
-    """The LDS that scores without any error would reach, for losses [n_subsets, n_seeds, n_queries]; nan for one seed.
+def references(losses: np.ndarray) -> tuple[float, float]:
+    """What the noise of the seeds allows: the ceiling, and the LDS that the losses of one further seed would reach.
 
-    What is graded is the mean over S seeds. With r the rank correlation between single seeds, averaged over pairs of
-    seeds and over queries, the reliability of that mean is R = S r / (1 + (S - 1) r) (Spearman 1910; Brown 1910), and
-    its correlation with what it measures is sqrt(R).
-    """
-    return _correlation_with_truth(_between_seeds(losses), losses.shape[1])
-
-
-def one_more_seed(losses: np.ndarray) -> float:
-    """The LDS that the losses of one further seed would reach: a reference that a score may exceed.
-
-    For losses [n_subsets, n_seeds, n_queries]: the rank correlation of one seed with the mean of the S - 1 others,
-    averaged over the seeds and over queries, raised to what it would be with the mean of S, by which scores are graded
-    (:func:`ceiling`). Nan for one seed.
+    For losses [n_subsets, n_seeds, n_queries]; nan for one seed. What is graded is the mean over S seeds. With r the
+    rank correlation between single seeds, averaged over pairs of seeds and over queries, the reliability of that mean
+    is R = S r / (1 + (S - 1) r) (Spearman 1910; Brown 1910). Its correlation with what it measures, sqrt(R), is the
+    ceiling: the LDS of scores without any error. A seed can be compared with the mean of the S - 1 others alone; its
+    correlation with that mean is raised to what it would be with the mean of S.
     """
     n_seeds = losses.shape[1]
     if n_seeds == 1:
-        return float("nan")
+        return float("nan"), float("nan")
+    pairs = itertools.combinations(range(n_seeds), 2)
+    r = max(float(np.mean([_mean_rank_correlation(losses[:, a], losses[:, b]) for a, b in pairs])), 1e-6)
+    of_all, of_others = (math.sqrt(s * r / (1 + (s - 1) * r)) for s in (n_seeds, n_seeds - 1))
     others = (np.delete(losses, s, axis=1).mean(axis=1) for s in range(n_seeds))
-    found = np.mean([_mean_rank_correlation(losses[:, s], mean) for s, mean in enumerate(others)])
-    r = _between_seeds(losses)
-    return float(found) * _correlation_with_truth(r, n_seeds) / _correlation_with_truth(r, n_seeds - 1)
-
-
-def _between_seeds(losses: np.ndarray) -> float:
-    """Rank correlation between two seeds, averaged over pairs and queries, at least 1e-6; nan for one seed."""
-    pairs = itertools.combinations(range(losses.shape[1]), 2)
-    found = [_mean_rank_correlation(losses[:, one], losses[:, other]) for one, other in pairs]
-    return max(float(np.mean(found)), 1e-6) if found else float("nan")
-
-
-def _correlation_with_truth(r: float, n_seeds: int) -> float:
-    """That of the mean of so many seeds, if two seeds have the correlation r."""
-    return math.sqrt(n_seeds * r / (1 + (n_seeds - 1) * r))
+    one_seed = float(np.mean([_mean_rank_correlation(losses[:, s], mean) for s, mean in enumerate(others)]))
+    return of_all, one_seed * of_all / of_others
 
 
 def _mean_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

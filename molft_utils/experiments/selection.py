@@ -103,7 +103,7 @@ def influence(settings: Settings, secondary: pd.DataFrame, target: str = "valida
         write_atomically(folder / "scores.csv", scored.table[SCORES].sort_index().to_csv(index=False))
         return {**{name: getattr(solution, name) for name in SOLUTION}, "seconds": scored.seconds}
 
-    key = {"train": table_hash(train), "candidates": table_hash(candidates), "target": target, "parameters": "all"}
+    key = {"train": table_hash(train), "candidates": table_hash(candidates), "target": target}
     return _read_influence(cached(INFLUENCE, settings, key, compute), candidates, target)
 
 
