@@ -1,6 +1,7 @@
 """How good predictions are, how sure that is, what retraining says of scores, and the reported results."""
 
 from . import results
+from .banks import BANK, DROPS, GROUPS, Bank, data_hashes, load_bank
 from .drops import grade_drops
 from .metrics import Difference, Scores, auroc, evaluate, mean_rmse, paired_difference, scores
 from .results import (
@@ -17,19 +18,13 @@ from .results import (
     sweep,
 )
 from .retraining import (
-    BANK,
-    DROPS,
-    GROUPS,
     LDS,
-    Bank,
     ShiftAgreement,
     built_in_scores,
-    data_hashes,
     grade,
     group_gains,
     lds,
     lds_difference,
-    load_bank,
     over_models,
     shift_agreement,
 )

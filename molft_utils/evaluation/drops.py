@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
+from .banks import Bank
 from .metrics import N_BOOTSTRAP, percentile_interval, resamples
-from .retraining import Bank, centred_ranks, checked_scores, weighted_correlation, weighted_moments
+from .retraining import centred_ranks, checked_scores, weighted_correlation, weighted_moments
 
 
 def grade_drops(scores: ArrayLike, bank: Bank, label_std: float, mean: bool = False, seed: int = 0) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def test_a_bank_of_other_data_names_its_script(tmp_path, monkeypatch):
     bank = empty_bank(drops.members(parts)[:2], 1, parts, np.float32)
     make_bank(path, bank, {"parts": [[0, 3024]]}, lambda *_: {"validation": np.zeros(336), "test": np.ones(840)}, 1)
     assert (load_bank("test", path).predictions == 1).all() and (load_bank("validation", path).predictions == 0).all()
-    monkeypatch.setattr("molft_utils.evaluation.retraining.data_hashes", lambda: {"lipophilicity.csv": "another"})
+    monkeypatch.setattr("molft_utils.evaluation.banks.data_hashes", lambda: {"lipophilicity.csv": "another"})
     with pytest.raises(DataError, match=r"scripts/drops\.py"):
         load_bank(path=path)
 
