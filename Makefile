@@ -47,8 +47,8 @@ site: $(SITE_READY) ## the notebooks, guide, results and the reference of molft_
 links: $(SITE_READY) ## do the addresses of other sites still answer? (needs a network)
 	$(VENV)/bin/sphinx-build --quiet -b linkcheck -c data/scripts -d runs/doctrees . runs/links
 
-notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/
-	$(PY) data/scripts/notebooks.py refresh
+notebooks: $(READY) ## run the notebooks and refresh what is committed: their outputs, and figures/; ARGS=05_tsdshapley: this one
+	$(PY) data/scripts/notebooks.py refresh $(ARGS)
 
 data: $(READY) ## make the tables of data/ again from their sources
 	$(PY) data/scripts/tables.py

@@ -31,6 +31,9 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
 HEAD = "classifier"
 
+#: The second feed-forward layer, as a pattern of its whole name.
+FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
+
 #: Method -> the layers to which LoRA adds an update: a list of ends of their names, or a pattern of whole names. An
 #: encoder layer has attention.self.query, .key and .value, attention.output.dense, intermediate.dense, output.dense;
 #: the end "output.dense" is that of two of them (``FEED_FORWARD`` is one). A further method is a line here, and a name
@@ -39,9 +42,6 @@ LORA_LAYERS: dict[str, list[str] | str] = {
     "lora": ["attention.self.query", "attention.self.value"],
     "lora-all": "all-linear",
 }
-
-#: The second feed-forward layer, as a pattern of its whole name.
-FEED_FORWARD = r".*\.layer\.\d+\.output\.dense"
 
 #: Files of a saved adapter, besides the configuration and peft's own.
 BITFIT, OMEGA, BASE = "bitfit.safetensors", "omega.safetensors", "base.json"

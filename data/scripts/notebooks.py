@@ -1,8 +1,9 @@
 """Run the notebooks one after the other: ``python data/scripts/notebooks.py run | refresh | badges``.
 
 ``run`` makes pages (HTML) in ``runs/pages`` and draws into ``runs/figures``; ``refresh`` writes the outputs back and
-draws into ``figures``. ``badges`` writes the repository's name from pyproject.toml into README, citation and notebooks,
-and the first notebook's set-up cell into the others.
+draws into ``figures``. Names after these choose notebooks (``refresh 05_tsdshapley``). ``badges`` writes the
+repository's name from pyproject.toml into README, citation and notebooks, and the first notebook's set-up cell into the
+others.
 """
 
 import os
@@ -76,8 +77,10 @@ def main() -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         badges([*notebooks, ROOT / "README.md", ROOT / "CITATION.cff"], project["tool"]["molft"]["repository"])
         return
-    to = {"run": "html", "refresh": "notebook"}[sys.argv[1]]
-    failed = [path.name for path in notebooks if not execute(path, to)]
+    to, names = {"run": "html", "refresh": "notebook"}[sys.argv[1]], sys.argv[2:]
+    if unknown := set(names) - {path.stem for path in notebooks}:
+        raise SystemExit(f"no notebook is called {', '.join(sorted(unknown))}")
+    failed = [path.name for path in notebooks if (not names or path.stem in names) and not execute(path, to)]
     raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

@@ -417,6 +417,9 @@ ON_FEW = f"Gauss-Newton, {N_QUERIES} molecules"
 ENSEMBLE, ENSEMBLE_ALONG = (f"{score}, {len(SEEDS)} models" for score in ("Gauss-Newton", ALONG))
 BY_PATH = (ALONG, FIRST_AND_LAST, ENSEMBLE_ALONG)
 
+#: Scores of a model that was trained on half of the molecules, as the models of the bank were.
+OF_HALF, ALONG_HALF = (f"{score}, of a half" for score in ("Gauss-Newton", ALONG))
+
 
 @dataclasses.dataclass(frozen=True)
 class Predicting:
@@ -518,7 +521,11 @@ TWINS_QUERY, TWIN, ITS_ACID = 366, "CHEMBL1089224", "CHEMBL1089518"
 
 @dataclasses.dataclass(frozen=True)
 class Shifting:
-    """Shifts of predictions by single training molecules, predicted and real: the size, where an LDS asks for ranks."""
+    """Shifts of predictions by single training molecules, predicted and real: the size, where an LDS asks for ranks.
+
+    The scored model has all molecules, those of the bank half of them: there, one molecule counts for more. ``OF_HALF``
+    and ``ALONG_HALF`` score a model of one half instead, the one whose number is the seed.
+    """
 
     score: str
     damping: float
@@ -528,12 +535,15 @@ class Shifting:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return (pipeline.AFTER_MLM, selection.PATH if self.score in BY_PATH else selection.KERNEL)
+        return (pipeline.AFTER_MLM, selection.PATH if self.score in (*BY_PATH, ALONG_HALF) else selection.KERNEL)
 
     def row(self, cfg: Settings) -> Row:
-        _, train = scored_model(cfg)
-        (kernel, damping), bank = solvable(cfg, self.score, self.damping), load_bank("test")
-        shifts = kernel.attributions(damping)[-len(bank.labels) :] * train["label"].std(ddof=0)
+        bank = load_bank("test")
+        if self.score in (OF_HALF, ALONG_HALF):
+            shifts = shifts_of_half(cfg, self.score == ALONG_HALF, self.damping, bank)
+        else:
+            kernel, damping = solvable(cfg, self.score, self.damping)
+            shifts = kernel.attributions(damping)[-len(bank.labels) :] * scored_model(cfg)[1]["label"].std(ddof=0)
         found, row = shift_agreement(shifts, bank), {}
         for name in ("correlation", "slope"):
             row[name] = getattr(found, name)
@@ -544,6 +554,19 @@ class Shifting:
             had = bank.members[:, i]
             row |= {name: shifts[TWINS_QUERY, i], f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
         return row
+
+
+def shifts_of_half(cfg: Settings, along: bool, damping: float, bank: Bank) -> np.ndarray:
+    """Shifts [n_test, n_train] in logD by a model of one of the bank's halves; 0 for the molecules that it lacks."""
+    had, test = bank.members[cfg.seed], pipeline.tables(cfg).test
+    half = selection.with_secondary(cfg, selection.secondary_table(cfg))[had].reset_index(drop=True)
+    fit, shifts = selection.scored_fit(cfg, half), np.zeros((len(test), len(had)))
+    if along:
+        shifts[:, had] = selection.kernel_path(fit, half, test, all_moments=True).attributions(damping)
+    else:
+        kernel = selection.kernel(fit, half, test, SKETCH)
+        shifts[:, had] = kernel.attributions(damping * kernel.largest_eigenvalue)
+    return shifts * half["label"].std(ddof=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -600,7 +623,8 @@ def lds_of_scores() -> Iterator[Run]:
 
 
 def shifts() -> Iterator[Run]:
-    scores = [("Gauss-Newton", selection.KERNEL_DAMPING), *product((ALONG, FIRST_AND_LAST), PATH_DAMPINGS)]
+    at_the_end = product(("Gauss-Newton", OF_HALF), (selection.KERNEL_DAMPING,))
+    scores = [*at_the_end, *product((ALONG, FIRST_AND_LAST, ALONG_HALF), PATH_DAMPINGS)]
     for seed, (score, damping) in product(SEEDS, scores):
         recipe = Shifting(score, damping, selection.SKETCH if score in BY_PATH else SKETCH)
         yield Run("shifts", {"score": score, "damping": damping, "seed": seed}, settings("class", seed=seed), recipe)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..data import load_table
 from ..errors import SettingsError
 from ..settings import MEANING, Settings, settings
 
@@ -26,6 +27,8 @@ def start(profile: str, keep_in_drive: bool = False, **changes: Any) -> Settings
     elif os.environ.get("MOLFT_STAGES") == STAGES_IN_DRIVE:
         del os.environ["MOLFT_STAGES"]
     cfg = settings(os.environ.get("MOLFT_PROFILE") or profile, **changes)
+    if cfg.table is not None:
+        load_table(cfg.table, cfg.target)  # what is wrong with it is said here and not in a later cell
     print(versions(cfg))
     print(f"{cfg.profile}: {MEANING[cfg.profile]}")
     if cfg.profile in ("best", "report") and not torch.cuda.is_available():

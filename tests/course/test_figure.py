@@ -11,6 +11,7 @@ from PIL import Image
 
 from molft_utils.course import plots
 from molft_utils.course.figure import new_figure, show
+from molft_utils.settings import EVERY_METHOD
 
 READERS_SETTINGS = {"lines.linewidth": 5, "font.size": 22, "axes.titlelocation": "right"}
 
@@ -73,7 +74,7 @@ def test_without_words_of_its_own_a_figure_says_its_title_axes_and_last_values(s
 
 
 SPLITS = "train, validation, test"
-METHODS = "full, bitfit, lora, lora-all, ia3"
+METHODS = ", ".join(EVERY_METHOD)
 RULES = "keep all, clean only, random, loss, leave-one-out residual, influence, TS-DShapley, oracle"
 MODELS = "mini, mini-descriptors, random weights, SVR on ECFP4, random forest on ECFP4"
 

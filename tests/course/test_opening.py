@@ -9,7 +9,7 @@ import types
 import nbformat
 import pytest
 
-from molft_utils import SettingsError, start
+from molft_utils import DataError, SettingsError, start
 from molft_utils.files import ROOT
 from notebooks import set_up_cell
 
@@ -21,6 +21,14 @@ def test_the_profile_of_the_environment_comes_first(monkeypatch, capsys):
     assert start("class", epochs=7).epochs == 7 and start("class").profile == "class"
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("profile smoke") and "torch" in first and "Python" in first
+
+
+def test_a_table_that_cannot_be_used_is_refused_at_the_start(tmp_path):
+    with pytest.raises(DataError, match=r"mine\.csv does not exist in the folder"):
+        start("smoke", table=tmp_path / "mine.csv", target="logS")
+    (tmp_path / "mine.csv").write_text("smiles,logS\nCCO,1\nC(C,2\n")
+    with pytest.raises(DataError, match="line 3"):
+        start("smoke", table=tmp_path / "mine.csv", target="logS")
 
 
 def test_results_go_to_drive_only_while_that_is_switched_on(monkeypatch):
