@@ -25,8 +25,9 @@ def pip(*arguments: str, otherwise: str) -> None:
 def main() -> None:
     """Twice is harmless."""
     there = {found.name: found.version for found in distributions()}
-    # the preinstalled torchao is too old for peft, which then refuses to make LoRA layers
-    pip("uninstall", "--quiet", "--yes", "torchao", otherwise="torchao cannot be removed.")
+    if "torchao" in there:  # too old for peft, which then refuses to make LoRA layers
+        pip("uninstall", "--quiet", "--yes", "torchao", otherwise="torchao cannot be removed.")
+        print("torchao was removed: the preinstalled release does not go with peft")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("".join(f"{name}=={there[name]}\n" for name in STAY if name in there))
         constraints.flush()

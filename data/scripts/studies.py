@@ -552,7 +552,8 @@ class Shifting:
         for name, identifier in (("twin", TWIN), ("acid", ITS_ACID)):
             i = int(np.flatnonzero(pipeline.tables(cfg).train["chembl_id"] == identifier)[0])
             had = bank.members[:, i]
-            row |= {name: shifts[TWINS_QUERY, i], f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
+            shift = shifts[TWINS_QUERY, i] or np.nan  # 0: the half lacks it
+            row |= {name: shift, f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
         return row
 
 

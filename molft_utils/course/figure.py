@@ -155,13 +155,13 @@ def _warn_once(message: str) -> None:
 def draw_molecules(
     smiles: Sequence[str], legends: Sequence[str], name: str, alt: str, per_row: int = 4, scaffolds: Sequence = ()
 ) -> None:
-    """Draw molecules in a grid, a legend under each; ``scaffolds``: for each the atoms to be coloured."""
+    """Draw molecules in a grid, a legend of one line under each; ``scaffolds``: for each the atoms to be coloured."""
     width = PROJECTOR // per_row
     height = round(0.87 * width)
     n_rows = -(-len(smiles) // per_row)
     drawer = rdMolDraw2D.MolDraw2DCairo(width * per_row, height * n_rows, width, height)
     drawer.drawOptions().legendFontSize = width // 13  # type: ignore[assignment]  # rdkit's stubs are generated
-    drawer.drawOptions().legendFraction = 0.12 * (1 + max(s.count("\n") for s in legends))  # type: ignore[assignment]
+    drawer.drawOptions().legendFraction = 0.12  # type: ignore[assignment]
     drawer.drawOptions().setHighlightColour(matplotlib.colors.to_rgb(COLOURS["scaffold"]))
     coloured = [list(atoms) for atoms in scaffolds] or None
     drawer.DrawMolecules([Chem.MolFromSmiles(s) for s in smiles], legends=list(legends), highlightAtoms=coloured)
