@@ -100,7 +100,8 @@ def shift_agreement(shifts: ArrayLike, bank: Bank, seed: int = 0) -> ShiftAgreem
     ----------
     shifts : array [n_queries, n_train]
         By how much having each training molecule raises each query's prediction, in logD
-        (:meth:`~molft_utils.influence.Kernel.attributions` times the labels' standard deviation).
+        (:meth:`~molft_utils.influence.Kernel.attributions` times the labels' standard deviation). A molecule counts for
+        less in a scored model with more molecules than a half has: the slope is then larger.
     bank
         The real shift by a molecule is the mean prediction of the models that had it minus that of the others.
     """
