@@ -119,11 +119,12 @@ def label_curves(table: pd.DataFrame, name: str, title: str) -> None:
     """Test RMSE (logD; ``mean``, ``low``, ``high``) against ``labels`` on a log scale, one line per ``model``."""
     figure, (axes,) = new_figure(7.2, 4.2)
     place = pd.factorize(table["model"])[0]
-    side_by_side = 1.03 ** (place - place.max() / 2)  # or intervals would hide each other
+    side_by_side = 1.02 ** (place - place.max() / 2)  # or intervals would hide each other
     rows = table.assign(x=table["labels"] * side_by_side).sort_values("x")
     _curves(axes, {str(model): own for model, own in rows.groupby("model", sort=False)})
-    axes.set(xscale="log", xlabel="labelled molecules (log scale)", title=title)
-    axes.set_ylabel("test RMSE / logD, 95 % interval over seeds")
+    axes.set(
+        xscale="log", xlabel="labelled molecules (log scale)", title=title, ylabel="test RMSE / logD, 95 % intervals"
+    )
     counts = sorted(table["labels"].unique())
     axes.set_xticks(counts, [f"{n:,}" for n in counts])
     axes.minorticks_off()
