@@ -49,6 +49,13 @@ def data_file(name: str) -> Path:
     return path
 
 
+def readers_file(path: Path) -> Path:
+    """The same path, if a file of the reader's is there; otherwise a ``DataError``."""
+    if not os.path.exists(path):  # False for a name that no file can have, where pathlib raises
+        raise DataError(f"{path.name} does not exist in the folder {path.parent}; put it there, or give its whole path")
+    return path
+
+
 def file_hash(path: Path) -> str:
     """Sha256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as file:

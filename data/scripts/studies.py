@@ -415,10 +415,10 @@ ON_FEW = f"Gauss-Newton, {N_QUERIES} molecules"
 
 #: The mean of the scores of all seeds' models, as Park et al. 2023 average over models.
 ENSEMBLE, ENSEMBLE_ALONG = (f"{score}, {len(SEEDS)} models" for score in ("Gauss-Newton", ALONG))
-BY_PATH = (ALONG, FIRST_AND_LAST, ENSEMBLE_ALONG)
 
-#: Scores of a model that was trained on half of the molecules, as the models of the bank were.
+#: Scores of a model of one half of the bank, the one whose number is the seed.
 OF_HALF, ALONG_HALF = (f"{score}, of a half" for score in ("Gauss-Newton", ALONG))
+BY_PATH = (ALONG, FIRST_AND_LAST, ENSEMBLE_ALONG, ALONG_HALF)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -465,9 +465,10 @@ class Predicting:
 
 def solvable(cfg: Settings, score: str, damping: float) -> tuple[Kernel | KernelPath, float]:
     """The kernel of a model, or those along its training, with the damping in their unit."""
+    of_half = score in (OF_HALF, ALONG_HALF)
     if score in BY_PATH:
-        return path_of(cfg, score == FIRST_AND_LAST), damping
-    kernel = kernel_of(cfg)
+        return path_of(cfg, score == FIRST_AND_LAST, of_half), damping
+    kernel = kernel_of(cfg, of_half)
     return kernel, damping * kernel.largest_eigenvalue
 
 
@@ -487,26 +488,27 @@ def on_test(values: np.ndarray, bank: Bank) -> Row:
     return {"test": found.value, "low": low, "high": high, **references, "n_queries": len(found.per_query)}
 
 
-def scored_model(cfg: Settings) -> tuple[pipeline.TrainedModel, pd.DataFrame]:
-    """The model whose training molecules are scored, and these: the training split and the secondary set."""
+def scored_model(cfg: Settings, of_half: bool = False) -> tuple[pipeline.TrainedModel, pd.DataFrame]:
+    """The model whose training molecules are scored, and these: training split and secondary set, or a half of both."""
     train = selection.with_secondary(cfg, selection.secondary_table(cfg))
+    train = train[load_bank().members[cfg.seed]].reset_index(drop=True) if of_half else train
     return selection.scored_fit(cfg, train), train
 
 
-def kernel_of(cfg: Settings) -> Kernel:
+def kernel_of(cfg: Settings, of_half: bool = False) -> Kernel:
     """Its kernel with the queries of the bank."""
-    return selection.kernel(*scored_model(cfg), queries(cfg), SKETCH)
+    return selection.kernel(*scored_model(cfg, of_half), queries(cfg), SKETCH)
 
 
-def path_of(cfg: Settings, first_and_last: bool) -> KernelPath:
+def path_of(cfg: Settings, first_and_last: bool, of_half: bool = False) -> KernelPath:
     """The kernels along its training, with the same queries."""
-    path = whole_path_of(cfg)
+    path = whole_path_of(cfg, of_half)
     return KernelPath(path.kernels[:: len(path.kernels) - 1], len(path.kernels) / 2) if first_and_last else path
 
 
 @lru_cache(maxsize=1)  # a gigabyte; the rows of one seed follow each other
-def whole_path_of(cfg: Settings) -> KernelPath:
-    return selection.kernel_path(*scored_model(cfg), queries(cfg), all_moments=True)
+def whole_path_of(cfg: Settings, of_half: bool) -> KernelPath:
+    return selection.kernel_path(*scored_model(cfg, of_half), queries(cfg), all_moments=True)
 
 
 def queries(cfg: Settings) -> pd.DataFrame:
@@ -523,8 +525,8 @@ TWINS_QUERY, TWIN, ITS_ACID = 366, "CHEMBL1089224", "CHEMBL1089518"
 class Shifting:
     """Shifts of predictions by single training molecules, predicted and real: the size, where an LDS asks for ranks.
 
-    The scored model has all molecules, those of the bank half of them: there, one molecule counts for more. ``OF_HALF``
-    and ``ALONG_HALF`` score a model of one half instead, the one whose number is the seed.
+    A model of all molecules gives one molecule less weight than the bank's models of half of them do; a model of one of
+    these halves (``OF_HALF``, ``ALONG_HALF``) gives it the same.
     """
 
     score: str
@@ -535,15 +537,16 @@ class Shifting:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return (pipeline.AFTER_MLM, selection.PATH if self.score in (*BY_PATH, ALONG_HALF) else selection.KERNEL)
+        return (pipeline.AFTER_MLM, selection.PATH if self.score in BY_PATH else selection.KERNEL)
 
     def row(self, cfg: Settings) -> Row:
-        bank = load_bank("test")
-        if self.score in (OF_HALF, ALONG_HALF):
-            shifts = shifts_of_half(cfg, self.score == ALONG_HALF, self.damping, bank)
-        else:
-            kernel, damping = solvable(cfg, self.score, self.damping)
-            shifts = kernel.attributions(damping)[-len(bank.labels) :] * scored_model(cfg)[1]["label"].std(ddof=0)
+        of_half = self.score in (OF_HALF, ALONG_HALF)
+        _, train = scored_model(cfg, of_half)
+        (kernel, damping), bank = solvable(cfg, self.score, self.damping), load_bank("test")
+        shifts = np.zeros((len(bank.labels), bank.members.shape[1]))  # 0 for the molecules that a half lacks
+        shifts[:, bank.members[cfg.seed] if of_half else slice(None)] = kernel.attributions(damping)[
+            -len(bank.labels) :
+        ] * train["label"].std(ddof=0)
         found, row = shift_agreement(shifts, bank), {}
         for name in ("correlation", "slope"):
             row[name] = getattr(found, name)
@@ -552,22 +555,9 @@ class Shifting:
         for name, identifier in (("twin", TWIN), ("acid", ITS_ACID)):
             i = int(np.flatnonzero(pipeline.tables(cfg).train["chembl_id"] == identifier)[0])
             had = bank.members[:, i]
-            shift = shifts[TWINS_QUERY, i] or np.nan  # 0: the half lacks it
+            shift = shifts[TWINS_QUERY, i] or np.nan
             row |= {name: shift, f"{name}_real": predictions[had].mean() - predictions[~had].mean()}
         return row
-
-
-def shifts_of_half(cfg: Settings, along: bool, damping: float, bank: Bank) -> np.ndarray:
-    """Shifts [n_test, n_train] in logD by a model of one of the bank's halves; 0 for the molecules that it lacks."""
-    had, test = bank.members[cfg.seed], pipeline.tables(cfg).test
-    half = selection.with_secondary(cfg, selection.secondary_table(cfg))[had].reset_index(drop=True)
-    fit, shifts = selection.scored_fit(cfg, half), np.zeros((len(test), len(had)))
-    if along:
-        shifts[:, had] = selection.kernel_path(fit, half, test, all_moments=True).attributions(damping)
-    else:
-        kernel = selection.kernel(fit, half, test, SKETCH)
-        shifts[:, had] = kernel.attributions(damping * kernel.largest_eigenvalue)
-    return shifts * half["label"].std(ddof=0)
 
 
 @dataclasses.dataclass(frozen=True)

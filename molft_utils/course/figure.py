@@ -104,7 +104,8 @@ def label_ends(axes: Axes) -> None:
     """The name of each labelled line at its right end, in its colour, instead of a legend; names keep a distance."""
     handles, names = axes.get_legend_handles_labels()
     lines = [getattr(handle, "lines", [handle])[0] for handle in handles]  # of error bars the line
-    place, (low, high), end = -np.inf, axes.get_ylim(), max(line.get_xdata()[-1] for line in lines)
+    place, (low, high) = -np.inf, axes.get_ylim()
+    end = max(line.get_xdata()[-1] for line in lines)
     for name, line in sorted(zip(names, lines, strict=True), key=lambda pair: pair[1].get_ydata()[-1]):
         place = max(line.get_ydata()[-1], place + 0.07 * (high - low))
         axes.annotate(name, (end, place), (8, 0), textcoords="offset points", va="center", color=line.get_color())

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..data import load_table
 from ..errors import SettingsError
+from ..experiments import pipeline
 from ..settings import MEANING, Settings, settings
 
 #: Where results lie that outlive a Colab runtime.
@@ -28,7 +28,7 @@ def start(profile: str, keep_in_drive: bool = False, **changes: Any) -> Settings
         del os.environ["MOLFT_STAGES"]
     cfg = settings(os.environ.get("MOLFT_PROFILE") or profile, **changes)
     if cfg.table is not None:
-        load_table(cfg.table, cfg.target)  # what is wrong with it is said here and not in a later cell
+        pipeline.tables(cfg)  # what is wrong with it is said here; the lesson finds it loaded
     print(versions(cfg))
     print(f"{cfg.profile}: {MEANING[cfg.profile]}")
     if cfg.profile in ("best", "report") and not torch.cuda.is_available():

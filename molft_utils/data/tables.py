@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, DataWarning
-from ..files import data_file
+from ..files import data_file, readers_file
 from ..molformer import MAX_TOKENS, token_lengths, unknown_parts
 from .molecules import LISTED_AS_LONG, canonical_or_none, shortened
 
@@ -128,6 +128,7 @@ def _records(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     Everything stays text, so that "NA" or an empty field is reported as it stands and not turned into a number.
     """
     records, begins = [], [1]
+    readers_file(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")  # without the mark of byte order that spreadsheets put in front
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
@@ -136,10 +137,6 @@ def _records(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
             begins.append(reader.line_num + 1)
         if not records or not any(records[0]):
             raise ValueError("it has no header")
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path.name} does not exist in the folder {path.parent}; put it there, or give its whole path"
-        ) from error
     except csv.Error as error:
         raise DataError(
             f"{path} is not a readable CSV (line {begins[-1]}: {error}); correct the line's quotes and separators"

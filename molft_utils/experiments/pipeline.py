@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, set_seed
 from ..cache import Kind, cached, scratch
 from ..data import Split, baseline_predictions, load_lipophilicity, load_table, split, table_hash
 from ..evaluation import scores
-from ..files import file_hash, write_atomically
+from ..files import file_hash, readers_file, write_atomically
 from ..molformer import device, load_model, quiet_transformers
 from ..peft_methods import LORA_LAYERS, apply_method, merged, trainable
 from ..settings import Settings
@@ -74,7 +74,7 @@ class TrainedModel:
 
 def tables(settings: Settings) -> Split:
     """The split that the settings name; ``limit`` cuts each part to its first molecules."""
-    table = None if settings.table is None else (settings.table, file_hash(Path(settings.table)))
+    table = None if settings.table is None else (settings.table, file_hash(readers_file(Path(settings.table))))
     parts = _full_split(settings.split_method, settings.split_seed, table, settings.target)
     return Split(*(part.head(settings.limit).copy() for part in (parts.train, parts.validation, parts.test)))
 
